@@ -1,0 +1,196 @@
+package apikey
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"slices"
+	"sync"
+)
+
+// Digest is what is stored of a key: HMAC-SHA256 of the whole key string under the
+// digest subkey of one pepper.
+type Digest [sha256.Size]byte
+
+// Equal compares in constant time.
+func (d Digest) Equal(e Digest) bool { return subtle.ConstantTimeCompare(d[:], e[:]) == 1 }
+
+// Purpose names what a subkey is for. Each purpose has a subkey of its own, so that
+// nothing computed for one says anything about another.
+type Purpose string
+
+// The purposes in use. The strings are part of the stored format: never change one.
+const (
+	PurposeDigest      Purpose = "keyreeve/digest/v1"
+	PurposeCursor      Purpose = "keyreeve/cursor/v1"
+	PurposeIdempotency Purpose = "keyreeve/idempotency/v1"
+)
+
+// ErrUnknownPepper says that the ring does not hold the pepper version asked for: the
+// ring is older than the record. Reload it once; if it stays unknown, that is a fault of
+// the installation (500), never of the credential (401).
+var ErrUnknownPepper = errors.New("unknown pepper version")
+
+// Ring is the versioned set of peppers. It is immutable and safe for concurrent use.
+// In Secrets Manager it is flat JSON:
+//
+//	{"current":"p2","peppers":{"p1":"<32 or more characters>","p2":"…"}}
+//
+// or, as CloudFormation's GenerateSecretString can make it, with each pepper a member of
+// its own: {"current":"p1","p1":"…"}. New digests use current. Old ones stay until no key
+// needs them.
+type Ring struct {
+	current string
+	peppers map[string]*pepper
+}
+
+type pepper struct {
+	secret []byte
+	digest sync.Pool // of hash.Hash, keyed with the digest subkey: re-used, so that a digest allocates nothing
+}
+
+// minPepperLen is in characters; 32 characters of GenerateSecretString carry 190 bits.
+const minPepperLen = 32
+
+// ParseRing reads the JSON form. Errors name the version at fault, never a value.
+func ParseRing(text []byte) (*Ring, error) {
+	var flat map[string]json.RawMessage
+	if err := json.Unmarshal(text, &flat); err != nil {
+		return nil, errors.New("pepper ring: not a JSON object")
+	}
+	peppers := map[string]string{}
+	var current string
+	for name, raw := range flat {
+		var err error
+		switch name {
+		case "current":
+			err = json.Unmarshal(raw, &current)
+		case "peppers":
+			var nested map[string]string
+			if err = json.Unmarshal(raw, &nested); err == nil {
+				for v, p := range nested {
+					peppers[v] = p
+				}
+			}
+		default:
+			var p string
+			if err = json.Unmarshal(raw, &p); err == nil {
+				peppers[name] = p
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pepper ring: member %q has the wrong type", name)
+		}
+	}
+	return NewRing(current, peppers)
+}
+
+// NewRing makes a ring of peppers by version. It copies its input.
+func NewRing(current string, peppers map[string]string) (*Ring, error) {
+	r := &Ring{current: current, peppers: make(map[string]*pepper, len(peppers))}
+	for version, p := range peppers {
+		if version == "" || len(version) > 32 {
+			return nil, errors.New("pepper ring: a version is 1 to 32 characters")
+		}
+		if len(p) < minPepperLen {
+			return nil, fmt.Errorf("pepper ring: pepper %q is shorter than %d characters", version, minPepperLen)
+		}
+		sub, err := hkdf.Key(sha256.New, []byte(p), nil, string(PurposeDigest), sha256.Size)
+		if err != nil {
+			return nil, fmt.Errorf("pepper ring: deriving a subkey: %w", err)
+		}
+		pp := &pepper{secret: []byte(p)}
+		pp.digest.New = func() any { return &digester{mac: hmac.New(sha256.New, sub)} }
+		r.peppers[version] = pp
+	}
+	if r.peppers[current] == nil {
+		return nil, errors.New("pepper ring: current names no pepper of the ring")
+	}
+	return r, nil
+}
+
+// Current is the version that new digests use.
+func (r *Ring) Current() string { return r.current }
+
+// Has reports whether the ring holds that version.
+func (r *Ring) Has(version string) bool { return r.peppers[version] != nil }
+
+// Versions lists the versions in the ring, sorted.
+func (r *Ring) Versions() []string {
+	out := make([]string, 0, len(r.peppers))
+	for v := range r.peppers {
+		out = append(out, v)
+	}
+	slices.Sort(out)
+	return out
+}
+
+type digester struct {
+	mac hash.Hash
+	in  [MaxLen]byte
+	out Digest
+}
+
+// Digest computes the digest of k under the pepper of that version, or
+// [ErrUnknownPepper]. It allocates nothing.
+func (r *Ring) Digest(version string, k Key) (Digest, error) {
+	p := r.peppers[version]
+	if p == nil {
+		return Digest{}, ErrUnknownPepper
+	}
+	d := p.digest.Get().(*digester)
+	d.mac.Reset()
+	n := copy(d.in[:], k.s)
+	_, _ = d.mac.Write(d.in[:n])
+	d.mac.Sum(d.out[:0])
+	out := d.out
+	clear(d.in[:n])
+	p.digest.Put(d)
+	return out, nil
+}
+
+// Subkey derives n bytes for a purpose from the pepper of that version by HKDF-SHA256
+// (RFC 5869) without salt, the purpose as info. PurposeDigest has its own method.
+func (r *Ring) Subkey(version string, purpose Purpose, n int) ([]byte, error) {
+	return r.derive(version, nil, nil, purpose, n)
+}
+
+// DeriveWith is Subkey with more secret input after the pepper and a random salt, for
+// what must not be computable from the pepper alone. The parts of more are joined with
+// their lengths in front, so that no two lists of parts give the same input.
+func (r *Ring) DeriveWith(version string, more []string, salt []byte, purpose Purpose, n int) ([]byte, error) {
+	var ikm []byte
+	for _, m := range more {
+		ikm = append(ikm, byte(len(m)>>24), byte(len(m)>>16), byte(len(m)>>8), byte(len(m)))
+		ikm = append(ikm, m...)
+	}
+	return r.derive(version, ikm, salt, purpose, n)
+}
+
+func (r *Ring) derive(version string, more, salt []byte, purpose Purpose, n int) ([]byte, error) {
+	p := r.peppers[version]
+	if p == nil {
+		return nil, ErrUnknownPepper
+	}
+	return hkdf.Key(sha256.New, append(slices.Clone(p.secret), more...), salt, string(purpose), n)
+}
+
+// String names the versions and no pepper.
+func (r *Ring) String() string {
+	return fmt.Sprintf("pepper ring %v, current %s", r.Versions(), r.current)
+}
+
+// GoString is String, for %#v.
+func (r *Ring) GoString() string { return r.String() }
+
+// Format writes String whatever the verb.
+func (r *Ring) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(r.String())) }
+
+// LogValue gives String to log/slog.
+func (r *Ring) LogValue() slog.Value { return slog.StringValue(r.String()) }

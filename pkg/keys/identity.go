@@ -1,0 +1,65 @@
+package keys
+
+import (
+	"time"
+
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+)
+
+// Identity is what a verdict says of the holder of a credential: what the authorizer puts
+// into its context, what the guard proves anew, and what a handler acts for.
+type Identity struct {
+	KeyID       apikey.ID
+	AccountID   string
+	Environment Environment
+	Permissions []string
+	Customers   []string // empty: every customer
+	Verdict     int64    // Key.Verdict that this was read from
+	Generation  int64    // of the secret that was presented
+	Limit       int      // requests in any 60 seconds
+	ExpiresAt   time.Time
+	GraceUntil  time.Time // the presented secret is an old one and stops then; zero: it is the live one
+}
+
+// Identify says who the holder of generation gen of k is, at now, on the given stage (an
+// environment's name or SharedStage). A reason other than OK means that such a credential
+// must be refused; the Identity is empty then.
+func Identify(k *Key, gen int64, stage string, now time.Time) (id Identity, reason Reason) {
+	live, until := k.GenerationLive(gen, now)
+	switch {
+	case k.Deleted:
+		return Identity{}, ReasonDeleted
+	case !k.Active:
+		return Identity{}, ReasonInactive
+	case k.ExpiredAt(now):
+		return Identity{}, ReasonExpired
+	case !live:
+		return Identity{}, ReasonSecret
+	case stage != SharedStage && stage != string(k.Environment):
+		return Identity{}, ReasonEnvironment
+	}
+	return Identity{
+		KeyID: k.ID, AccountID: k.AccountID, Environment: k.Environment,
+		Permissions: k.Permissions, Customers: k.Customers,
+		Verdict: k.Verdict, Generation: gen, Limit: k.RateLimit,
+		ExpiresAt: k.ExpiresAt, GraceUntil: until,
+	}, OK
+}
+
+// Reason is why a credential was refused. It goes to logs and to the verify route, never
+// to the holder of an unproven credential.
+type Reason string
+
+// The reasons. OK is the empty one: not refused.
+const (
+	OK                Reason = ""
+	ReasonNone        Reason = "no_credential"
+	ReasonSeveral     Reason = "multiple_credentials"
+	ReasonMalformed   Reason = "malformed"
+	ReasonUnknown     Reason = "unknown_key"
+	ReasonSecret      Reason = "wrong_secret"
+	ReasonDeleted     Reason = "revoked"
+	ReasonInactive    Reason = "inactive"
+	ReasonExpired     Reason = "expired"
+	ReasonEnvironment Reason = "wrong_environment"
+)

@@ -1,0 +1,118 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+)
+
+// Store keeps keys, accounts, audit events and idempotency records. Reads are strongly
+// consistent: what a Commit that returned nil wrote, every later read sees. It is safe
+// for concurrent use. Errors are the sentinels below, wrapped with what was being done;
+// no error text holds a secret.
+type Store interface {
+	// Key reads one key by its public id; ErrNotFound. Secrets' digests included;
+	// LastUsed and Requests are not filled in.
+	Key(ctx context.Context, id apikey.ID) (Key, error)
+	// KeyByNumber reads one key by its integer id; ErrNotFound. Without Secret digests.
+	KeyByNumber(ctx context.Context, accountID string, number int64) (Key, error)
+	// Keys reads all keys of an account, deleted ones included, in order of Number,
+	// without Secret digests.
+	Keys(ctx context.Context, accountID string) ([]Key, error)
+	// Account reads an account; ErrNotFound.
+	Account(ctx context.Context, id string) (Account, error)
+	// Idempotent reads an idempotency record; ErrNotFound. The caller judges its age.
+	Idempotent(ctx context.Context, name string) (IdempotencyRecord, error)
+	// AuditEvents reads an account's events, oldest first, at most limit of them.
+	AuditEvents(ctx context.Context, accountID string, limit int) ([]AuditEvent, error)
+
+	// Commit applies a change whole or not at all, serialisably: *ConflictError says
+	// which condition failed. When the outcome stays unknown after the store's own
+	// look (the change's audit event tells), it is ErrOutcomeUnknown; when nothing can
+	// have been applied, ErrUnavailable.
+	Commit(ctx context.Context, c Change) error
+
+	// Settle writes what a verdict depends on to the key's meter, outside every
+	// transaction, unless the meter holds a newer verdict. It may be repeated.
+	Settle(ctx context.Context, id apikey.ID, verdict int64, active bool) error
+	// Usage reads last used and request count off the meters of these keys. A key
+	// without a meter has no entry.
+	Usage(ctx context.Context, ids []apikey.ID) (map[apikey.ID]Usage, error)
+}
+
+// Usage is what a meter knows of a key's use.
+type Usage struct {
+	LastUsed time.Time
+	Requests int64
+}
+
+// Change is everything that one operation writes, and the conditions it writes under.
+type Change struct {
+	// Caller's key must still be at this verdict; nil for the admin function. If the
+	// caller is itself among Keys, its condition is part of that write.
+	Caller  *CallerCheck
+	Account *AccountWrite
+	Keys    []KeyWrite
+	Record  *IdempotencyRecord // condition: no record of that name, or one with ExpiresAt not after Record.CreatedAt
+	Audit   AuditEvent         // always; its ID identifies the change
+}
+
+// CallerCheck is the condition on the caller's own key item.
+type CallerCheck struct {
+	ID      apikey.ID
+	Verdict int64
+}
+
+// AccountWrite puts the account's new state; the stored Version must be Was (0: the
+// account must not exist). New.Version is Was+1.
+type AccountWrite struct {
+	New Account
+	Was int64
+}
+
+// KeyWrite puts a key's new state; the stored Version must be Was (0: no key of that id
+// may exist; its meter is made in the same transaction). New.Version is Was+1.
+// The digests are written only if SecretChanged, so a change of anything else never
+// undoes a re-digest that happens at the same time.
+type KeyWrite struct {
+	New           Key
+	Was           int64
+	SecretChanged bool
+}
+
+// IdempotencyRecord is the trace of one retry-safe request; idempotency.go says what
+// is in it and who can open it.
+type IdempotencyRecord struct {
+	Name        string // (account, caller's key, route, HMAC of the Idempotency-Key)
+	Fingerprint []byte // keyed hash of the request
+	KeyID       apikey.ID
+	Generation  int64  // of KeyID's secret that the box holds
+	Pepper      string // version in the ring that the derivations used
+	Salt        []byte
+	Box         []byte // AES-256-GCM nonce ‖ ciphertext
+	CreatedAt   time.Time
+	ExpiresAt   time.Time
+}
+
+// The sentinels of a Store and of the Service.
+var (
+	ErrNotFound       = errors.New("not found")
+	ErrUnavailable    = errors.New("store unavailable")
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+)
+
+// ConflictError says which of a Change's conditions failed.
+type ConflictError struct {
+	Caller  bool      // the caller's key changed
+	Account bool      // the account item changed
+	Record  bool      // the idempotency record exists
+	Key     apikey.ID // this key changed, or exists already
+	Retry   bool      // none of them: the transaction lost against another one; repeat it as it is
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("conflict: caller=%t account=%t record=%t key=%s retry=%t", e.Caller, e.Account, e.Record, e.Key, e.Retry)
+}
