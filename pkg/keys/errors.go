@@ -38,5 +38,8 @@ var (
 	ErrIdempotencyMismatch = errors.New("this Idempotency-Key was used with another request")
 	ErrIdempotencyInFlight = errors.New("a request with this Idempotency-Key is in progress")
 	ErrIdempotencyUnusable = errors.New("the answer to this Idempotency-Key cannot be given again")
-	ErrAccountExists       = errors.New("the account exists already")
+	// ErrNotSettled: the change is made, but the key's meter does not say so yet, so a
+	// guard that trusts the meter may be late. Repeating the request settles it.
+	ErrNotSettled    = errors.New("changed, but not yet on the key's meter: repeat the request")
+	ErrAccountExists = errors.New("the account exists already")
 )

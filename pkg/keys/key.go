@@ -105,10 +105,10 @@ type Key struct {
 // Secret is what is stored of one generation of a key's secret.
 type Secret struct {
 	Generation int64
-	Digest     apikey.Digest
-	Pepper     string    // version in the ring
-	Prefix     string    // prefix of the string as issued, for the mask
-	Until      time.Time // Previous only: end of the grace, never after Key.ExpiresAt
+	Digest     apikey.Digest `json:"-"` // never in an answer, not even by mistake
+	Pepper     string        `json:"-"` // version in the ring
+	Prefix     string        // prefix of the string as issued, for the mask
+	Until      time.Time     // Previous only: end of the grace, never after Key.ExpiresAt
 }
 
 // Status at the given time.

@@ -12,15 +12,19 @@ import (
 // Store keeps keys, accounts, audit events and idempotency records. Reads are strongly
 // consistent: what a Commit that returned nil wrote, every later read sees. It is safe
 // for concurrent use. Errors are the sentinels below, wrapped with what was being done;
-// no error text holds a secret.
+// no error text holds a secret. Times come back in UTC, to the millisecond.
+//
+// A store may drop a deleted or expired key when its retention ends, but never a primary
+// one: the account's mark would point at nothing.
 type Store interface {
 	// Key reads one key by its public id; ErrNotFound. Secrets' digests included;
 	// LastUsed and Requests are not filled in.
 	Key(ctx context.Context, id apikey.ID) (Key, error)
-	// KeyByNumber reads one key by its integer id; ErrNotFound. Without Secret digests.
+	// KeyByNumber reads one key by its integer id; ErrNotFound. Without what a re-digest
+	// changes: Digest and Pepper of its secrets are zero.
 	KeyByNumber(ctx context.Context, accountID string, number int64) (Key, error)
-	// Keys reads all keys of an account, deleted ones included, in order of Number,
-	// without Secret digests.
+	// Keys reads all keys of an account, deleted ones included, in order of Number, each
+	// as KeyByNumber reads it. An unknown account has none.
 	Keys(ctx context.Context, accountID string) ([]Key, error)
 	// Account reads an account; ErrNotFound.
 	Account(ctx context.Context, id string) (Account, error)
@@ -49,13 +53,17 @@ type Usage struct {
 	Requests int64
 }
 
+// MaxKeysPerChange bounds Change.Keys, so that a change fits into one transaction of any
+// store (DynamoDB takes 100 items: two per key, and a few more).
+const MaxKeysPerChange = 40
+
 // Change is everything that one operation writes, and the conditions it writes under.
 type Change struct {
 	// Caller's key must still be at this verdict; nil for the admin function. If the
 	// caller is itself among Keys, its condition is part of that write.
 	Caller  *CallerCheck
 	Account *AccountWrite
-	Keys    []KeyWrite
+	Keys    []KeyWrite         // at most MaxKeysPerChange, one of them new at most
 	Record  *IdempotencyRecord // condition: no record of that name, or one with ExpiresAt not after Record.CreatedAt
 	Audit   AuditEvent         // always; its ID identifies the change
 }
@@ -75,8 +83,8 @@ type AccountWrite struct {
 
 // KeyWrite puts a key's new state; the stored Version must be Was (0: no key of that id
 // may exist; its meter is made in the same transaction). New.Version is Was+1.
-// The digests are written only if SecretChanged, so a change of anything else never
-// undoes a re-digest that happens at the same time.
+// Digest and Pepper of both secrets are written only if SecretChanged, so a change of
+// anything else never undoes a re-digest that happens at the same time.
 type KeyWrite struct {
 	New           Key
 	Was           int64
@@ -104,7 +112,8 @@ var (
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 )
 
-// ConflictError says which of a Change's conditions failed.
+// ConflictError says which of a Change's conditions failed: all of them or some. Key is
+// the first such key.
 type ConflictError struct {
 	Caller  bool      // the caller's key changed
 	Account bool      // the account item changed
