@@ -1,0 +1,85 @@
+package sample
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/keyreeve/keyreeve/pkg/httpapi"
+)
+
+const maxBodyBytes = 64 << 10
+
+var (
+	errTooLarge = httpapi.Problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
+		Message: "The body may be 64 KiB at most."}
+	errNotJSON = httpapi.Problem{Status: http.StatusBadRequest, Code: "invalid_json",
+		Message: "The body must be one JSON object in UTF-8, without duplicate names, and nothing after it."}
+	errUnknownField = httpapi.Problem{Status: http.StatusBadRequest, Code: "unknown_field",
+		Message: "The body holds a field that this route does not know."}
+	errExists = httpapi.Problem{Status: http.StatusConflict, Code: "already_exists",
+		Message: "There is one with this id already."}
+	errChanged = httpapi.Problem{Status: http.StatusConflict, Code: "conflict",
+		Message: "It was changed at the same time. Read it again and repeat the request."}
+)
+
+// decode reads the body, one JSON object, strictly: names match by their exact spelling,
+// each at most once, and nothing follows (RFC 7493 asks the same of I-JSON).
+func (c *call) decode(v any) error {
+	text, err := io.ReadAll(io.LimitReader(c.Body, maxBodyBytes+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxBodyBytes {
+		return errTooLarge
+	}
+	if jsontext.Value(text).Kind() != jsontext.KindBeginObject {
+		return errNotJSON
+	}
+	err = json.Unmarshal(text, v, json.RejectUnknownMembers(true))
+	var semantic *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, json.ErrUnknownName):
+		return errUnknownField
+	case errors.As(err, &semantic):
+		return invalid(fieldName(semantic.JSONPointer), "has the wrong type or form")
+	}
+	return errNotJSON
+}
+
+// fieldName writes a pointer to a field of ours as people do: /events/0/name becomes
+// events[0].name. Names that clients choose end at the field that holds them.
+func fieldName(p jsontext.Pointer) string {
+	var b strings.Builder
+	for token := range p.Tokens() {
+		switch {
+		case strings.Trim(token, "0123456789") == "":
+			b.WriteString("[" + token + "]")
+		case b.Len() == 0:
+			b.WriteString(token)
+		default:
+			b.WriteString("." + token)
+		}
+		if token == "attributes" {
+			break
+		}
+	}
+	return b.String()
+}
+
+// refuse answers a request that failed.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, ErrExists):
+		err = errExists
+	case errors.Is(err, ErrChanged):
+		err = errChanged
+	}
+	httpapi.Write(w, r.Header.Get(httpapi.RequestIDHeader), httpapi.FromError(err))
+}

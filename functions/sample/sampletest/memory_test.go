@@ -1,0 +1,17 @@
+package sampletest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/functions/sample"
+	"github.com/keyreeve/keyreeve/pkg/keys"
+)
+
+func TestMemory(t *testing.T) {
+	n := 0
+	Suite(t, &Memory{}, func() sample.Scope {
+		n++
+		return sample.Scope{AccountID: fmt.Sprintf("acct%d", n), Environment: keys.Production}
+	})
+}
