@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
@@ -47,7 +48,7 @@ type pageMeta struct {
 const maxPage = 1000
 
 // list answers a GET of a kind: show makes one element of data of a document.
-func (a *api) list(c *call, k Kind, show func(Doc) (any, error)) (answer, error) {
+func (a *api) list(c *call, k document.Kind, show func(document.Doc) (any, error)) (answer, error) {
 	limit, after := maxPage, c.URL.Query().Get("after")
 	if text := c.URL.Query().Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -59,7 +60,7 @@ func (a *api) list(c *call, k Kind, show func(Doc) (any, error)) (answer, error)
 	if after != "" && !validID(after) {
 		return answer{}, invalid("after", "must be an id")
 	}
-	docs, err := a.Store.List(c.Context(), c.scope, k, Filter{After: after, Customers: c.customers, Limit: limit + 1})
+	docs, err := a.Store.List(c.Context(), c.scope, k, document.Filter{After: after, Customers: c.customers, Limit: limit + 1})
 	if err != nil {
 		return answer{}, err
 	}
@@ -77,16 +78,16 @@ func (a *api) list(c *call, k Kind, show func(Doc) (any, error)) (answer, error)
 }
 
 // asStored shows a document as it is.
-func asStored(d Doc) (any, error) { return jsontext.Value(d.JSON), nil }
+func asStored(d document.Doc) (any, error) { return jsontext.Value(d.JSON), nil }
 
 // create stores one new document and answers 201 with shown.
-func (a *api) create(c *call, d Doc, stored, shown any) (answer, error) {
+func (a *api) create(c *call, d document.Doc, stored, shown any) (answer, error) {
 	var err error
 	if d.JSON, err = json.Marshal(stored); err != nil {
 		return answer{}, err
 	}
 	d.Version = 1
-	if err := a.Store.Create(c.Context(), c.scope, []Doc{d}); err != nil {
+	if err := a.Store.Create(c.Context(), c.scope, []document.Doc{d}); err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusCreated, data: shown}, nil

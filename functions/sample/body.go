@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/httpapi"
 )
 
@@ -76,9 +77,9 @@ func fieldName(p jsontext.Pointer) string {
 // refuse answers a request that failed.
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
-	case errors.Is(err, ErrExists):
+	case errors.Is(err, document.ErrExists):
 		err = errExists
-	case errors.Is(err, ErrChanged):
+	case errors.Is(err, document.ErrChanged):
 		err = errChanged
 	}
 	httpapi.Write(w, r.Header.Get(httpapi.RequestIDHeader), httpapi.FromError(err))

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 )
 
 // Customer is someone that the account sells to.
@@ -70,7 +72,7 @@ func (in *customerInput) check(f *fields) {
 }
 
 func (a *api) listCustomers(c *call) (answer, error) {
-	return a.list(c, Customers, func(d Doc) (any, error) {
+	return a.list(c, document.Customers, func(d document.Doc) (any, error) {
 		doc, err := readCustomer(d)
 		return doc.Customer, err
 	})
@@ -105,7 +107,7 @@ func (a *api) createCustomer(c *call) (answer, error) {
 			IssuedAt: now, DueAt: timestamp(c.now.AddDate(0, 0, dueAfterDays)),
 		})
 	}
-	return a.create(c, Doc{Kind: Customers, ID: id, Customer: id}, doc, doc.Customer)
+	return a.create(c, document.Doc{Kind: document.Customers, ID: id, Customer: id}, doc, doc.Customer)
 }
 
 func (a *api) getCustomer(c *call, id string) (answer, error) {
@@ -145,7 +147,7 @@ func (a *api) putCustomer(c *call, id string) (answer, error) {
 }
 
 func (a *api) deleteCustomer(c *call, id string) (answer, error) {
-	if err := a.Store.Delete(c.Context(), c.scope, Customers, id); err != nil {
+	if err := a.Store.Delete(c.Context(), c.scope, document.Customers, id); err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusOK, data: struct {
@@ -159,16 +161,16 @@ func (a *api) listInvoices(c *call, id string) (answer, error) {
 	return answer{http.StatusOK, doc.Invoices, pageMeta{Count: len(doc.Invoices)}}, err
 }
 
-func (a *api) customer(c *call, id string) (customerDoc, Doc, error) {
-	d, err := a.Store.Get(c.Context(), c.scope, Customers, id)
+func (a *api) customer(c *call, id string) (customerDoc, document.Doc, error) {
+	d, err := a.Store.Get(c.Context(), c.scope, document.Customers, id)
 	if err != nil {
-		return customerDoc{}, Doc{}, err
+		return customerDoc{}, document.Doc{}, err
 	}
 	doc, err := readCustomer(d)
 	return doc, d, err
 }
 
-func readCustomer(d Doc) (doc customerDoc, err error) {
+func readCustomer(d document.Doc) (doc customerDoc, err error) {
 	err = json.Unmarshal(d.JSON, &doc)
 	return doc, err
 }

@@ -3,6 +3,7 @@ package sample
 import (
 	"errors"
 
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
@@ -15,7 +16,7 @@ type License struct {
 	CreatedAt  timestamp `json:"createdAt"`
 }
 
-func (a *api) listLicenses(c *call) (answer, error) { return a.list(c, Licenses, asStored) }
+func (a *api) listLicenses(c *call) (answer, error) { return a.list(c, document.Licenses, asStored) }
 
 func (a *api) createLicense(c *call) (answer, error) {
 	var in struct {
@@ -47,7 +48,7 @@ func (a *api) createLicense(c *call) (answer, error) {
 		}
 	}
 	l.LicenseID = "lic_" + a.NewID()
-	return a.create(c, Doc{Kind: Licenses, ID: l.LicenseID, Customer: l.CustomerID}, l, l)
+	return a.create(c, document.Doc{Kind: document.Licenses, ID: l.LicenseID, Customer: l.CustomerID}, l, l)
 }
 
 // customerExists is a check for the client's sake. A customer that is deleted a moment
@@ -55,7 +56,7 @@ func (a *api) createLicense(c *call) (answer, error) {
 func (a *api) customerExists(c *call, id string) error {
 	err := error(keys.ErrNotFound)
 	if validID(id) {
-		_, err = a.Store.Get(c.Context(), c.scope, Customers, id)
+		_, err = a.Store.Get(c.Context(), c.scope, document.Customers, id)
 	}
 	if errors.Is(err, keys.ErrNotFound) {
 		return invalid("customerId", "names no customer")

@@ -2,7 +2,7 @@
 // with invoices, licences and telemetry. It is small but real, and it is the part to
 // replace by an API of one's own (pkg/route/routes.json names its routes).
 //
-// The model: every document belongs to one account in one environment (its [Scope]), and
+// The model: every document belongs to one account in one environment (its [document.Scope]), and
 // may belong to one customer. A key that is confined to customers sees and touches what
 // belongs to them and nothing else: lists leave the rest out, and writing it is a 403.
 //
@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/httpapi"
 	"github.com/keyreeve/keyreeve/pkg/keys"
@@ -28,7 +29,7 @@ import (
 
 // Config is what the API works with.
 type Config struct {
-	Store Store
+	Store document.Store
 	Clock func() time.Time // default time.Now
 	// NewID draws the part of an id after its prefix ("cus_"): unique, of
 	// [A-Za-z0-9_-], at most 60 characters. Default: crypto/rand.Text.
@@ -51,7 +52,7 @@ func New(c Config) http.Handler {
 // call is one request with who makes it.
 type call struct {
 	*http.Request
-	scope     Scope
+	scope     document.Scope
 	customers []string // that the key is confined to; empty: it is not
 	now       time.Time
 }
@@ -73,7 +74,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	reply, err := a.serve(&call{
 		Request:   r,
-		scope:     Scope{AccountID: caller.AccountID, Environment: caller.Environment},
+		scope:     document.Scope{AccountID: caller.AccountID, Environment: caller.Environment},
 		customers: caller.Customers,
 		now:       a.Clock().UTC().Truncate(time.Millisecond),
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyreeve/keyreeve/functions/sample"
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/functions/sample/sampletest"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
@@ -29,7 +30,7 @@ type client struct {
 	caller  keys.Caller
 }
 
-func newClient(t *testing.T, store sample.Store) *client {
+func newClient(t *testing.T, store document.Store) *client {
 	n := 0
 	h := sample.New(sample.Config{
 		Store: store,
@@ -154,12 +155,12 @@ func TestEveryRouteAnswersItsShape(t *testing.T) {
 func TestTelemetryIsStoredUntilItExpires(t *testing.T) {
 	store := &sampletest.Memory{}
 	newClient(t, store).must(202, "POST", "/v1/telemetry", `{"events":[{"name":"closed","customerId":"c1","at":"2026-01-02T03:04:05+01:00","attributes":{"b":null,"a":"x"}}]}`)
-	got, err := store.List(t.Context(), sample.Scope{AccountID: "acct", Environment: keys.Production}, sample.Events, sample.Filter{Limit: 10})
+	got, err := store.List(t.Context(), document.Scope{AccountID: "acct", Environment: keys.Production}, document.Events, document.Filter{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "stored events", []sample.Doc{{
-		Kind: sample.Events, ID: "ev_001", Version: 1, Customer: "c1",
+	diff(t, "stored events", []document.Doc{{
+		Kind: document.Events, ID: "ev_001", Version: 1, Customer: "c1",
 		JSON:      []byte(`{"eventId":"ev_001","name":"closed","customerId":"c1","at":"2026-01-02T02:04:05.000Z","attributes":{"a":"x","b":null}}`),
 		ExpiresAt: time.Date(2026, 4, 3, 5, 6, 7, 89e6, time.UTC),
 	}}, got)
@@ -364,9 +365,9 @@ func TestEveryFieldAtFaultIsNamed(t *testing.T) {
 }
 
 // failing is a store that fails.
-type failing struct{ sample.Store }
+type failing struct{ document.Store }
 
-func (failing) List(context.Context, sample.Scope, sample.Kind, sample.Filter) ([]sample.Doc, error) {
+func (failing) List(context.Context, document.Scope, document.Kind, document.Filter) ([]document.Doc, error) {
 	return nil, errors.New("reading: a secret of the store")
 }
 

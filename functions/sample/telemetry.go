@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 )
 
 // Event is one thing that happened, as a client reports it.
@@ -39,11 +41,11 @@ func (a *api) acceptEvents(c *call) (answer, error) {
 	if err := c.decode(&in); err != nil {
 		return answer{}, err
 	}
-	if len(in.Events) < 1 || len(in.Events) > MaxCreate {
-		f.bad("events", fmt.Sprintf("must be 1 to %d", MaxCreate))
+	if len(in.Events) < 1 || len(in.Events) > document.MaxCreate {
+		f.bad("events", fmt.Sprintf("must be 1 to %d", document.MaxCreate))
 		return answer{}, f.err()
 	}
-	docs := make([]Doc, len(in.Events))
+	docs := make([]document.Doc, len(in.Events))
 	allowed := true
 	for i, e := range in.Events {
 		at := func(name string) string { return fmt.Sprintf("events[%d].%s", i, name) }
@@ -71,7 +73,7 @@ func (a *api) acceptEvents(c *call) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		docs[i] = Doc{Kind: Events, ID: ev.EventID, Version: 1, Customer: e.CustomerID, JSON: text, ExpiresAt: c.now.Add(eventsKept)}
+		docs[i] = document.Doc{Kind: document.Events, ID: ev.EventID, Version: 1, Customer: e.CustomerID, JSON: text, ExpiresAt: c.now.Add(eventsKept)}
 	}
 	if err := f.err(); err != nil {
 		return answer{}, err

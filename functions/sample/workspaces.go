@@ -1,5 +1,7 @@
 package sample
 
+import "github.com/keyreeve/keyreeve/functions/sample/document"
+
 // Workspace is a part of the account that people work in. It belongs to no customer.
 type Workspace struct {
 	WorkspaceID string    `json:"workspaceId"`
@@ -7,7 +9,9 @@ type Workspace struct {
 	CreatedAt   timestamp `json:"createdAt"`
 }
 
-func (a *api) listWorkspaces(c *call) (answer, error) { return a.list(c, Workspaces, asStored) }
+func (a *api) listWorkspaces(c *call) (answer, error) {
+	return a.list(c, document.Workspaces, asStored)
+}
 
 func (a *api) createWorkspace(c *call) (answer, error) {
 	var in struct {
@@ -25,5 +29,5 @@ func (a *api) createWorkspace(c *call) (answer, error) {
 		return answer{}, errConfined
 	}
 	ws := Workspace{WorkspaceID: "ws_" + a.NewID(), Name: in.Name, CreatedAt: timestamp(c.now)}
-	return a.create(c, Doc{Kind: Workspaces, ID: ws.WorkspaceID}, ws, ws)
+	return a.create(c, document.Doc{Kind: document.Workspaces, ID: ws.WorkspaceID}, ws, ws)
 }

@@ -8,35 +8,35 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/keyreeve/keyreeve/functions/sample"
+	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
-var _ sample.Store = (*Memory)(nil)
+var _ document.Store = (*Memory)(nil)
 
-// Memory is a sample.Store in memory. The zero value is empty and ready.
+// Memory is a document.Store in memory. The zero value is empty and ready.
 type Memory struct {
 	mu   sync.Mutex
-	docs map[place]sample.Doc
+	docs map[place]document.Doc
 }
 
 type place struct {
-	scope sample.Scope
-	kind  sample.Kind
+	scope document.Scope
+	kind  document.Kind
 	id    string
 }
 
-// Create implements sample.Store.
-func (m *Memory) Create(_ context.Context, s sample.Scope, docs []sample.Doc) error {
+// Create implements document.Store.
+func (m *Memory) Create(_ context.Context, s document.Scope, docs []document.Doc) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range docs {
 		if _, ok := m.docs[place{s, d.Kind, d.ID}]; ok {
-			return sample.ErrExists
+			return document.ErrExists
 		}
 	}
 	if m.docs == nil {
-		m.docs = map[place]sample.Doc{}
+		m.docs = map[place]document.Doc{}
 	}
 	for _, d := range docs {
 		d.JSON = slices.Clone(d.JSON)
@@ -45,32 +45,32 @@ func (m *Memory) Create(_ context.Context, s sample.Scope, docs []sample.Doc) er
 	return nil
 }
 
-// Get implements sample.Store.
-func (m *Memory) Get(_ context.Context, s sample.Scope, k sample.Kind, id string) (sample.Doc, error) {
+// Get implements document.Store.
+func (m *Memory) Get(_ context.Context, s document.Scope, k document.Kind, id string) (document.Doc, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, ok := m.docs[place{s, k, id}]
 	if !ok {
-		return sample.Doc{}, keys.ErrNotFound
+		return document.Doc{}, keys.ErrNotFound
 	}
 	return d, nil
 }
 
-// Replace implements sample.Store.
-func (m *Memory) Replace(_ context.Context, s sample.Scope, d sample.Doc) error {
+// Replace implements document.Store.
+func (m *Memory) Replace(_ context.Context, s document.Scope, d document.Doc) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := place{s, d.Kind, d.ID}
 	if was, ok := m.docs[p]; !ok || was.Version != d.Version-1 {
-		return sample.ErrChanged
+		return document.ErrChanged
 	}
 	d.JSON = slices.Clone(d.JSON)
 	m.docs[p] = d
 	return nil
 }
 
-// Delete implements sample.Store.
-func (m *Memory) Delete(_ context.Context, s sample.Scope, k sample.Kind, id string) error {
+// Delete implements document.Store.
+func (m *Memory) Delete(_ context.Context, s document.Scope, k document.Kind, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := place{s, k, id}
@@ -81,17 +81,17 @@ func (m *Memory) Delete(_ context.Context, s sample.Scope, k sample.Kind, id str
 	return nil
 }
 
-// List implements sample.Store.
-func (m *Memory) List(_ context.Context, s sample.Scope, k sample.Kind, f sample.Filter) ([]sample.Doc, error) {
+// List implements document.Store.
+func (m *Memory) List(_ context.Context, s document.Scope, k document.Kind, f document.Filter) ([]document.Doc, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []sample.Doc
+	var out []document.Doc
 	for p, d := range m.docs {
 		if p.scope == s && p.kind == k && p.id > f.After &&
 			(len(f.Customers) == 0 || slices.Contains(f.Customers, d.Customer)) {
 			out = append(out, d)
 		}
 	}
-	slices.SortFunc(out, func(a, b sample.Doc) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(out, func(a, b document.Doc) int { return strings.Compare(a.ID, b.ID) })
 	return out[:min(len(out), f.Limit)], nil
 }

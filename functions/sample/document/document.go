@@ -1,4 +1,7 @@
-package sample
+// Package document is what the sample API asks of a store: documents of a few kinds, apart
+// by account and environment. It is a package of its own so that a store need not link the
+// API.
+package document
 
 import (
 	"context"
