@@ -17,22 +17,29 @@
 // prefix. The checksum is no defence (anyone can compute it). It refuses typing
 // errors and random junk without I/O, and lets scanners tell a key from a look-alike.
 //
+// vectors.json beside this file holds good and bad keys with everything that can be
+// computed of them. It is for other implementations too; a Python one made it
+// (testdata/vectors.py) and this one is tested against it.
+//
 // Nothing here stores the plaintext: what is kept of a key is a [Digest], HMAC-SHA256
 // under a pepper that lives elsewhere (see [Ring]), so that a copy of the table alone
 // neither verifies nor guesses a key. A fast hash is right here, since the secret is
 // 154 random bits and not a password (NIST SP 800-63B section 5.1.1.2 asks for a slow
 // one for secrets that people choose).
 //
-// Promises: [Parse] and [Format] are inverse to each other on every valid key; no I/O;
-// a [Key] prints redacted by every verb of fmt, encoding/json and log/slog.
+// Promises: [Parse] and [Format] are inverse to each other on every valid key; no I/O; no
+// allocation by Parse, [Ring.Digest] and [Digest.Equal]; and no piece of a [Key] is
+// printed by any verb of fmt, by encoding/json or by log/slog, wherever the Key sits.
 package apikey
 
 import (
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"unsafe"
 )
 
 const (
@@ -40,10 +47,10 @@ const (
 	IDLen = 8
 	// SecretLen is the length of the secret part, checksum included.
 	SecretLen = randomLen + checksumLen
-	// MaxLen bounds the whole key string in characters.
-	MaxLen = 128
-	// MaxPrefixLen bounds a prefix so that every key stays well under MaxLen.
+	// MaxPrefixLen bounds a prefix.
 	MaxPrefixLen = 32
+	// MaxLen is the length of the longest key there can be, in characters.
+	MaxLen = MaxPrefixLen + tailLen
 
 	randomLen   = 26
 	checksumLen = 6
@@ -54,6 +61,8 @@ const (
 // ErrMalformed is returned for every string that is not a key: wrong length or
 // alphabet, wrong place of an underscore, wrong checksum. It never quotes its input.
 var ErrMalformed = errors.New("malformed API key")
+
+var errPrefix = errors.New("invalid key prefix: want 1 to 32 of a-z, 0-9 and inner '_', starting with a letter")
 
 // ID is the public identifier of a key: 8 base62 characters.
 type ID string
@@ -66,33 +75,49 @@ func ParseID(s string) (ID, error) {
 	return ID(s), nil
 }
 
-// Key is a whole key in plaintext. The zero value is no key. It is comparable, but
-// compare digests instead: == on secrets leaks time.
-type Key struct{ s string }
+// Key is a whole key in plaintext. The zero value is no key. It cannot be compared with
+// == (that would leak time): use [Key.Equal], or better compare digests.
+type Key struct {
+	_ [0]func() // makes == a compile error
+
+	// A pointer and a length instead of a string, because fmt calls no method on an
+	// unexported field, nor for %p, and prints what it finds there: the address then,
+	// where it would have been the text.
+	text *byte
+	n    int
+}
 
 const redacted = "[REDACTED]"
 
+func newKey(s string) Key { return Key{text: unsafe.StringData(s), n: len(s)} }
+
+// bytes is the text in place, not a copy: read only.
+func (k Key) bytes() []byte { return unsafe.Slice(k.text, k.n) }
+
 // Plaintext returns the key itself: for the one answer that shows it to its owner and
-// for a digest. Everything else that prints a Key prints "[REDACTED]".
-func (k Key) Plaintext() string { return k.s }
+// for what is derived from it. Everything else that prints a Key prints "[REDACTED]".
+func (k Key) Plaintext() string { return unsafe.String(k.text, k.n) }
 
 // IsZero reports whether k holds no key.
-func (k Key) IsZero() bool { return k.s == "" }
+func (k Key) IsZero() bool { return k.n == 0 }
+
+// Equal compares in constant time; only the lengths show.
+func (k Key) Equal(l Key) bool { return subtle.ConstantTimeCompare(k.bytes(), l.bytes()) == 1 }
 
 // ID returns the public id part.
 func (k Key) ID() ID {
-	if k.s == "" {
+	if k.IsZero() {
 		return ""
 	}
-	return ID(k.s[len(k.s)-SecretLen-1-IDLen : len(k.s)-SecretLen-1])
+	return ID(k.Plaintext()[k.n-SecretLen-1-IDLen : k.n-SecretLen-1])
 }
 
 // Prefix returns the prefix part, without its underscore.
 func (k Key) Prefix() string {
-	if k.s == "" {
+	if k.IsZero() {
 		return ""
 	}
-	return k.s[:len(k.s)-tailLen]
+	return k.Plaintext()[:k.n-tailLen]
 }
 
 // String returns "[REDACTED]".
@@ -123,15 +148,14 @@ func Generate(prefix string, id ID) (Key, error) {
 // characters before it. It is the inverse of [Parse].
 func Format(prefix string, id ID, random string) (Key, error) {
 	if !ValidPrefix(prefix) {
-		return Key{}, errors.New("invalid key prefix: want 1 to 32 of a-z, 0-9 and inner '_', starting with a letter")
+		return Key{}, errPrefix
 	}
 	if len(id) != IDLen || !isBase62(string(id)) || len(random) != randomLen || !isBase62(random) {
 		return Key{}, ErrMalformed
 	}
 	body := prefix + "_" + string(id) + "_" + random
-	var sum [checksumLen]byte
-	putChecksum(&sum, body)
-	return Key{body + string(sum[:])}, nil
+	sum := checksum(body)
+	return newKey(body + string(sum[:])), nil
 }
 
 // Parse reads an untrusted string. It returns [ErrMalformed] unless every part has its
@@ -146,12 +170,10 @@ func Parse(s string) (Key, error) {
 	if s[p] != '_' || s[p+1+IDLen] != '_' || !ValidPrefix(prefix) || !isBase62(id) || !isBase62(secret) {
 		return Key{}, ErrMalformed
 	}
-	var sum [checksumLen]byte
-	putChecksum(&sum, s[:len(s)-checksumLen])
-	if string(sum[:]) != s[len(s)-checksumLen:] {
+	if sum := checksum(s[:len(s)-checksumLen]); string(sum[:]) != s[len(s)-checksumLen:] {
 		return Key{}, ErrMalformed
 	}
-	return Key{s}, nil
+	return newKey(s), nil
 }
 
 // ValidPrefix reports whether p may be a key prefix: 1 to 32 characters of a-z, 0-9 and
@@ -173,6 +195,15 @@ func ValidPrefix(p string) bool {
 // it has retired. Changing a prefix therefore kills no key.
 type Prefixes map[string]bool
 
+// NewPrefixes makes the set of a list.
+func NewPrefixes(list []string) Prefixes {
+	p := make(Prefixes, len(list))
+	for _, prefix := range list {
+		p[prefix] = true
+	}
+	return p
+}
+
 // Parse is the package's Parse for keys of this deployment: a foreign prefix is
 // [ErrMalformed] too.
 func (p Prefixes) Parse(s string) (Key, error) {
@@ -186,13 +217,15 @@ func (p Prefixes) Parse(s string) (Key, error) {
 	return k, nil
 }
 
-func putChecksum(dst *[checksumLen]byte, s string) {
-	var buf [MaxLen]byte // copied so that hashing a string needs no allocation
-	sum := crc32.ChecksumIEEE(buf[:copy(buf[:], s)])
+// checksum encodes the CRC-32 of s. 62^5 < 2^32 < 62^6, so six digits hold it.
+func checksum(s string) (digits [checksumLen]byte) {
+	// Read in place: a []byte(s) escapes into the CRC's assembly and would be allocated.
+	sum := crc32.ChecksumIEEE(unsafe.Slice(unsafe.StringData(s), len(s)))
 	for i := checksumLen - 1; i >= 0; i-- {
-		dst[i] = alphabet[sum%62]
+		digits[i] = alphabet[sum%62]
 		sum /= 62
 	}
+	return digits
 }
 
 func isBase62(s string) bool {

@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -38,65 +39,125 @@ const (
 var ErrUnknownPepper = errors.New("unknown pepper version")
 
 // Ring is the versioned set of peppers. It is immutable and safe for concurrent use.
-// In Secrets Manager it is flat JSON:
+// In Secrets Manager it is JSON:
 //
 //	{"current":"p2","peppers":{"p1":"<32 or more characters>","p2":"…"}}
 //
 // or, as CloudFormation's GenerateSecretString can make it, with each pepper a member of
 // its own: {"current":"p1","p1":"…"}. New digests use current. Old ones stay until no key
 // needs them.
+//
+// A version is 1 to 16 of A-Z, a-z, 0-9, '.', '_' and '-': too short for a pepper, so
+// that the errors may name versions even when somebody swapped the two.
 type Ring struct {
 	current string
 	peppers map[string]*pepper
 }
 
 type pepper struct {
-	secret []byte
-	digest sync.Pool // of hash.Hash, keyed with the digest subkey: re-used, so that a digest allocates nothing
+	// secret returns a new copy. It is a func because that is what fmt cannot look into:
+	// it follows pointers for some verbs, and calls no method on an unexported field.
+	secret func() []byte
+	macs   sync.Pool // of *mac, keyed with the digest subkey: re-used, so that a digest allocates nothing
 }
 
-// minPepperLen is in characters; 32 characters of GenerateSecretString carry 190 bits.
-const minPepperLen = 32
+type mac struct {
+	hash.Hash
+	out Digest
+}
 
-// ParseRing reads the JSON form. Errors name the version at fault, never a value.
+const (
+	minPepperLen  = 32 // 32 characters of GenerateSecretString carry 190 bits
+	maxVersionLen = 16
+)
+
+// ParseRing reads the JSON form. It refuses a version that is given twice: whichever won,
+// the digests made with the other would fail. Errors name the version at fault, never a
+// value.
 func ParseRing(text []byte) (*Ring, error) {
-	var flat map[string]json.RawMessage
-	if err := json.Unmarshal(text, &flat); err != nil {
-		return nil, errors.New("pepper ring: not a JSON object")
-	}
+	var current *string
 	peppers := map[string]string{}
-	var current string
-	for name, raw := range flat {
-		var err error
-		switch name {
-		case "current":
-			err = json.Unmarshal(raw, &current)
-		case "peppers":
-			var nested map[string]string
-			if err = json.Unmarshal(raw, &nested); err == nil {
-				for v, p := range nested {
-					peppers[v] = p
-				}
-			}
-		default:
-			var p string
-			if err = json.Unmarshal(raw, &p); err == nil {
-				peppers[name] = p
-			}
+	add := func(version string, raw json.RawMessage) error {
+		if !validVersion(version) {
+			return errVersion
 		}
+		if _, twice := peppers[version]; twice {
+			return fmt.Errorf("pepper ring: version %q is given twice", version)
+		}
+		var p string
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return fmt.Errorf("pepper ring: pepper %q is not a string", version)
+		}
+		peppers[version] = p
+		return nil
+	}
+	err := members(text, func(name string, raw json.RawMessage) error {
+		switch {
+		case name == "current" && current != nil:
+			return errors.New("pepper ring: current is given twice")
+		case name == "current":
+			if err := json.Unmarshal(raw, &current); err != nil {
+				return errors.New("pepper ring: current is not a string")
+			}
+			return nil
+		case name == "peppers":
+			return members(raw, add)
+		}
+		return add(name, raw)
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case current == nil:
+		return nil, errors.New("pepper ring: current is missing")
+	}
+	return NewRing(*current, peppers)
+}
+
+// members calls visit for each member of a JSON object, in order; encoding/json would
+// keep the last of two equal names and say nothing.
+func members(text []byte, visit func(name string, value json.RawMessage) error) error {
+	notObject := errors.New("pepper ring: not a JSON object")
+	if !json.Valid(text) {
+		return notObject
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return notObject
+	}
+	for dec.More() {
+		name, err := dec.Token()
 		if err != nil {
-			return nil, fmt.Errorf("pepper ring: member %q has the wrong type", name)
+			return notObject
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return notObject
+		}
+		if err := visit(name.(string), value); err != nil {
+			return err
 		}
 	}
-	return NewRing(current, peppers)
+	return nil
+}
+
+var errVersion = errors.New("pepper ring: a version is 1 to 16 of A-Z, a-z, 0-9, '.', '_' and '-'")
+
+func validVersion(v string) bool {
+	for i := 0; i < len(v); i++ {
+		if c := v[i]; c != '.' && c != '_' && c != '-' && !isBase62(v[i:i+1]) {
+			return false
+		}
+	}
+	return v != "" && len(v) <= maxVersionLen
 }
 
 // NewRing makes a ring of peppers by version. It copies its input.
 func NewRing(current string, peppers map[string]string) (*Ring, error) {
 	r := &Ring{current: current, peppers: make(map[string]*pepper, len(peppers))}
 	for version, p := range peppers {
-		if version == "" || len(version) > 32 {
-			return nil, errors.New("pepper ring: a version is 1 to 32 characters")
+		if !validVersion(version) {
+			return nil, errVersion
 		}
 		if len(p) < minPepperLen {
 			return nil, fmt.Errorf("pepper ring: pepper %q is shorter than %d characters", version, minPepperLen)
@@ -105,8 +166,8 @@ func NewRing(current string, peppers map[string]string) (*Ring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("pepper ring: deriving a subkey: %w", err)
 		}
-		pp := &pepper{secret: []byte(p)}
-		pp.digest.New = func() any { return &digester{mac: hmac.New(sha256.New, sub)} }
+		pp := &pepper{secret: func() []byte { return []byte(p) }}
+		pp.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, sub)} }
 		r.peppers[version] = pp
 	}
 	if r.peppers[current] == nil {
@@ -131,12 +192,6 @@ func (r *Ring) Versions() []string {
 	return out
 }
 
-type digester struct {
-	mac hash.Hash
-	in  [MaxLen]byte
-	out Digest
-}
-
 // Digest computes the digest of k under the pepper of that version, or
 // [ErrUnknownPepper]. It allocates nothing.
 func (r *Ring) Digest(version string, k Key) (Digest, error) {
@@ -144,19 +199,18 @@ func (r *Ring) Digest(version string, k Key) (Digest, error) {
 	if p == nil {
 		return Digest{}, ErrUnknownPepper
 	}
-	d := p.digest.Get().(*digester)
-	d.mac.Reset()
-	n := copy(d.in[:], k.s)
-	_, _ = d.mac.Write(d.in[:n])
-	d.mac.Sum(d.out[:0])
-	out := d.out
-	clear(d.in[:n])
-	p.digest.Put(d)
+	m := p.macs.Get().(*mac)
+	m.Reset()
+	_, _ = m.Write(k.bytes())
+	m.Sum(m.out[:0])
+	out := m.out
+	p.macs.Put(m)
 	return out, nil
 }
 
 // Subkey derives n bytes for a purpose from the pepper of that version by HKDF-SHA256
-// (RFC 5869) without salt, the purpose as info. PurposeDigest has its own method.
+// (RFC 5869) without salt, the purpose as info. The subkey of PurposeDigest is not to be
+// had: it stays behind [Ring.Digest].
 func (r *Ring) Subkey(version string, purpose Purpose, n int) ([]byte, error) {
 	return r.derive(version, nil, nil, purpose, n)
 }
@@ -175,10 +229,13 @@ func (r *Ring) DeriveWith(version string, more []string, salt []byte, purpose Pu
 
 func (r *Ring) derive(version string, more, salt []byte, purpose Purpose, n int) ([]byte, error) {
 	p := r.peppers[version]
-	if p == nil {
+	switch {
+	case p == nil:
 		return nil, ErrUnknownPepper
+	case purpose == PurposeDigest:
+		return nil, errors.New("the digest subkey stays in the ring")
 	}
-	return hkdf.Key(sha256.New, append(slices.Clone(p.secret), more...), salt, string(purpose), n)
+	return hkdf.Key(sha256.New, append(p.secret(), more...), salt, string(purpose), n)
 }
 
 // String names the versions and no pepper.
