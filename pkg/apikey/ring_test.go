@@ -223,3 +223,16 @@ func TestNewRingCopiesItsInput(t *testing.T) {
 		t.Error("the ring follows changes of the map it was made from")
 	}
 }
+
+func TestDigestsThatDifferInOneBitAreNotEqual(t *testing.T) {
+	d := digest(t, parseRing(t, `{"current":"p1","p1":"`+pepper1+`"}`), "p1", generate(t, "mk"))
+	for i := range d {
+		for bit := range 8 {
+			e := d
+			e[i] ^= 1 << bit
+			if d.Equal(e) {
+				t.Errorf("digests that differ in bit %d of byte %d are Equal", bit, i)
+			}
+		}
+	}
+}
