@@ -1,0 +1,290 @@
+// Package proxy is the one place where API Gateway's proxy events become net/http, with
+// the guard in between: event → route → identity → guard → handler → answer.
+//
+// Promises: no handler of a route that needs a key runs without an identity that the
+// guard has just proved; nothing but the authorizer's context says who is calling, so an
+// identity header that a client sends is just a header; a panic is a 500 in the common
+// error shape; no answer and no log line holds a header or a body of the request.
+//
+// Event and answer are those of a REST API's Lambda proxy integration, payload format 1.0
+// (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/guard"
+	"github.com/keyreeve/keyreeve/pkg/httpapi"
+	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/verify"
+)
+
+// Config is what a Proxy works with. All fields are needed but Log and Origins.
+type Config struct {
+	Function string // our row of the function table: a route of another function is refused
+	Table    *route.Table
+	Guard    *guard.Guard
+	Handler  http.Handler
+	Origins  []string     // that browsers may call from; empty or "*": any
+	Log      *slog.Logger // default discards
+}
+
+// Proxy is a Lambda handler. It is safe for concurrent use.
+type Proxy struct{ cfg Config }
+
+// New returns a Proxy.
+func New(c Config) *Proxy {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Proxy{cfg: c}
+}
+
+// Invoke implements lambda.Handler. It returns an error only for a payload that is no
+// proxy event; everything else is an HTTP answer.
+func (p *Proxy) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	var ev events.APIGatewayProxyRequest
+	if err := json.Unmarshal(payload, &ev); err != nil {
+		return nil, errors.New("the event is no API Gateway proxy event")
+	}
+	w := &recorder{header: http.Header{}}
+	p.serve(ctx, w, &ev)
+	p.allowOrigin(w.header, &ev)
+	return json.Marshal(w.response())
+}
+
+func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayProxyRequest) {
+	id := ev.RequestContext.RequestID
+	defer func() {
+		if v := recover(); v != nil {
+			// The value may quote input; the stack says where without it.
+			p.cfg.Log.Error("panic", "requestId", id, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			w.reset()
+			httpapi.Write(w, id, httpapi.Internal())
+		}
+	}()
+	rt, ok := p.cfg.Table.Lookup(ev.HTTPMethod, ev.Resource)
+	if !ok || rt.Function != p.cfg.Function {
+		httpapi.Write(w, id, httpapi.NotFound())
+		return
+	}
+	if !rt.Public {
+		caller, err := p.admit(ctx, w.header, rt, ev)
+		if err != nil {
+			p.logRefusal(ctx, id, rt, err)
+			httpapi.Write(w, id, httpapi.FromError(err))
+			return
+		}
+		ctx = guard.WithIdentity(ctx, caller)
+	}
+	req, err := request(ctx, rt, ev)
+	if err != nil {
+		httpapi.Write(w, id, httpapi.FromError(err))
+		return
+	}
+	p.cfg.Handler.ServeHTTP(w, req)
+}
+
+// admit proves the caller anew and sets the rate-limit headers of the answer.
+func (p *Proxy) admit(ctx context.Context, h http.Header, rt route.Route, ev *events.APIGatewayProxyRequest) (keys.Caller, error) {
+	identity, err := verify.FromContext(ev.RequestContext.Authorizer)
+	if err != nil {
+		return keys.Caller{}, httpapi.ErrMissingContext
+	}
+	credential, err := credentialOf(rt, ev)
+	if err != nil {
+		return keys.Caller{}, err
+	}
+	// API Gateway caches by the credential, so the context's key is the presented one.
+	// Were it ever another, nothing here could be trusted.
+	if credential.ID() != identity.KeyID {
+		return keys.Caller{}, httpapi.ErrMissingContext
+	}
+	if rt.Unguarded {
+		return keys.Caller{Identity: identity, Credential: credential}, nil
+	}
+	pass, err := p.cfg.Guard.Check(ctx, guard.Call{
+		Route: rt, Stage: ev.StageVariables["environment"], Params: params(ev), Identity: identity,
+	})
+	setRateLimit(h, pass, err)
+	if err != nil {
+		return keys.Caller{}, err
+	}
+	return keys.Caller{Identity: pass.Identity, Credential: credential}, nil
+}
+
+func (p *Proxy) logRefusal(ctx context.Context, requestID string, rt route.Route, err error) {
+	attrs := []slog.Attr{slog.String("requestId", requestID), slog.String("method", rt.Method), slog.String("route", rt.Path)}
+	level := slog.LevelInfo
+	var unauthorized *guard.UnauthorizedError
+	var scope *guard.ScopeError
+	var limit *guard.LimitError
+	switch {
+	case errors.As(err, &unauthorized):
+		attrs = append(attrs, slog.String("reason", string(unauthorized.Reason)))
+	case errors.As(err, &scope), errors.As(err, &limit), errors.Is(err, httpapi.ErrSeveralCredentials):
+		attrs = append(attrs, slog.String("reason", err.Error()))
+	default:
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	p.cfg.Log.LogAttrs(ctx, level, "refused", attrs...)
+}
+
+// credentialOf returns the one credential of the request. The authorizer has checked it
+// already, but on a cache hit API Gateway compares the identity source alone, so a
+// second credential beside it is seen here first.
+func credentialOf(rt route.Route, ev *events.APIGatewayProxyRequest) (apikey.Key, error) {
+	keyHeader, authorization := headerValues(ev, string(route.APIKeyHeader)), headerValues(ev, string(route.Authorization))
+	if len(keyHeader)+len(authorization) > 1 {
+		return apikey.Key{}, httpapi.ErrSeveralCredentials
+	}
+	var text string
+	switch {
+	case rt.Credential == route.Authorization && len(authorization) == 1:
+		var ok bool
+		if text, ok = verify.ParseAuthorization(authorization[0]); !ok {
+			return apikey.Key{}, httpapi.ErrMissingContext
+		}
+	case rt.Credential == route.APIKeyHeader && len(keyHeader) == 1:
+		text = keyHeader[0]
+	}
+	key, err := apikey.Parse(text)
+	if err != nil {
+		return apikey.Key{}, httpapi.ErrMissingContext // no authorizer has let this through
+	}
+	return key, nil
+}
+
+// headerValues collects the values of a header in any letter case.
+func headerValues(ev *events.APIGatewayProxyRequest, name string) []string {
+	var out []string
+	for n, values := range ev.MultiValueHeaders {
+		if strings.EqualFold(n, name) {
+			out = append(out, values...)
+		}
+	}
+	if ev.MultiValueHeaders == nil {
+		for n, value := range ev.Headers {
+			if strings.EqualFold(n, name) {
+				out = append(out, value)
+			}
+		}
+	}
+	return out
+}
+
+// params decodes the path parameters. API Gateway hands them on as they stood in the
+// path; one that does not decode stays as it is and then names nothing.
+func params(ev *events.APIGatewayProxyRequest) map[string]string {
+	out := make(map[string]string, len(ev.PathParameters))
+	for name, raw := range ev.PathParameters {
+		if v, err := url.PathUnescape(raw); err == nil {
+			raw = v
+		}
+		out[name] = raw
+	}
+	return out
+}
+
+// request makes the http.Request that a handler sees. Its path is the route's own, with
+// the parameters filled in, so no spelling of the client's path (stage, base path,
+// trailing slash, encoded slash) reaches a handler.
+func request(ctx context.Context, rt route.Route, ev *events.APIGatewayProxyRequest) (*http.Request, error) {
+	escaped := rt.Path
+	for name, value := range params(ev) {
+		escaped = strings.ReplaceAll(escaped, "{"+name+"}", url.PathEscape(value))
+	}
+	query := url.Values(ev.MultiValueQueryStringParameters)
+	if query == nil {
+		query = url.Values{}
+		for name, value := range ev.QueryStringParameters {
+			query.Set(name, value)
+		}
+	}
+	body := []byte(ev.Body)
+	if ev.IsBase64Encoded {
+		var err error
+		if body, err = base64.StdEncoding.DecodeString(ev.Body); err != nil {
+			return nil, fmt.Errorf("decoding the event's body: %w", err)
+		}
+	}
+	target := escaped
+	if q := query.Encode(); q != "" {
+		target += "?" + q
+	}
+	req, err := http.NewRequestWithContext(ctx, ev.HTTPMethod, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("building the request: %w", err)
+	}
+	for name, values := range ev.MultiValueHeaders {
+		for _, v := range values {
+			req.Header.Add(name, v)
+		}
+	}
+	if ev.MultiValueHeaders == nil {
+		for name, value := range ev.Headers {
+			req.Header.Set(name, value)
+		}
+	}
+	req.Host = req.Header.Get("Host")
+	req.RequestURI = target
+	req.RemoteAddr = ev.RequestContext.Identity.SourceIP
+	req.Header.Set(httpapi.RequestIDHeader, ev.RequestContext.RequestID)
+	return req, nil
+}
+
+// recorder is the http.ResponseWriter of one answer.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header { return r.header }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(b)
+}
+
+// reset forgets what a handler wrote before it panicked; what the proxy set stays.
+func (r *recorder) reset() {
+	r.status = 0
+	r.body.Reset()
+	for _, name := range []string{"Content-Type", "Content-Length", "Etag"} {
+		r.header.Del(name)
+	}
+}
+
+func (r *recorder) response() events.APIGatewayProxyResponse {
+	r.WriteHeader(http.StatusOK)
+	out := events.APIGatewayProxyResponse{StatusCode: r.status, MultiValueHeaders: r.header}
+	if utf8.Valid(r.body.Bytes()) {
+		out.Body = r.body.String()
+	} else {
+		out.Body, out.IsBase64Encoded = base64.StdEncoding.EncodeToString(r.body.Bytes()), true
+	}
+	return out
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/keyreeve/keyreeve/functions/sample/document"
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/config"
+	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/pepper"
+	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/verify"
+)
+
+// wiring makes the parts of one function out of its configuration, by hand: what a
+// function does not use is not made.
+type wiring struct {
+	cfg     config.Config
+	log     *slog.Logger
+	table   *route.Table
+	client  *dynamodb.Client
+	peppers *pepper.Source
+}
+
+func newWiring(cfg config.Config) (*wiring, error) {
+	w := &wiring{
+		cfg:     cfg,
+		log:     slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		client:  dynamo.NewClient(cfg),
+		peppers: pepper.New(secret(cfg), time.Now),
+	}
+	var sampleRoutes []byte
+	var err error
+	if cfg.RoutesFile != "" {
+		if sampleRoutes, err = os.ReadFile(cfg.RoutesFile); err != nil {
+			return nil, fmt.Errorf("environment: ROUTES_FILE: %w", err)
+		}
+	}
+	if w.table, err = route.Load(sampleRoutes); err != nil {
+		return nil, fmt.Errorf("environment: ROUTES_FILE: %w", err)
+	}
+	return w, nil
+}
+
+func (w *wiring) keyStore() *dynamo.Keys {
+	return dynamo.NewKeys(w.client, dynamo.KeysConfig{
+		Table: w.cfg.KeysTable, Meters: w.cfg.MetersTable, Timeout: w.cfg.StoreTimeout,
+		Retention: time.Duration(w.cfg.Settings.RetentionDays) * 24 * time.Hour,
+	})
+}
+
+func (w *wiring) meters() *dynamo.Meters {
+	return dynamo.NewMeters(w.client, w.cfg.MetersTable, w.cfg.StoreTimeout)
+}
+
+func (w *wiring) sampleStore() (document.Store, error) {
+	if w.cfg.SampleTable == "" {
+		return nil, errors.New("environment: SAMPLE_TABLE is not set")
+	}
+	return dynamo.NewSample(w.client, w.cfg.SampleTable, w.cfg.StoreTimeout), nil
+}
+
+func (w *wiring) service() *keys.Service {
+	return keys.NewService(keys.Config{
+		Store: w.keyStore(), Peppers: w.peppers, Settings: w.cfg.Settings, Known: w.table.KnownPermission,
+	})
+}
+
+func (w *wiring) verifier() *verify.Verifier {
+	prefixes := apikey.Prefixes{}
+	for _, p := range w.cfg.Settings.AcceptedPrefixes() {
+		prefixes[p] = true
+	}
+	return verify.New(verify.Config{Store: w.keyStore(), Peppers: w.peppers, Prefixes: prefixes})
+}
+
+// secret reads the pepper ring from Secrets Manager.
+func secret(cfg config.Config) func(context.Context) ([]byte, error) {
+	client := secretsmanager.New(secretsmanager.Options{
+		Region: cfg.Region, Credentials: dynamo.Credentials(cfg), BaseEndpoint: endpoint(cfg.SecretsManagerEndpoint),
+	})
+	return func(ctx context.Context) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, cfg.StoreTimeout)
+		defer cancel()
+		out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(cfg.PepperSecret)})
+		if err != nil {
+			return nil, err
+		}
+		if out.SecretString == nil {
+			return nil, errors.New("the pepper secret holds no text")
+		}
+		return []byte(*out.SecretString), nil
+	}
+}
+
+func endpoint(url string) *string {
+	if url == "" {
+		return nil
+	}
+	return &url
+}
