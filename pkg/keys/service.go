@@ -2,6 +2,9 @@ package keys
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
@@ -17,7 +20,7 @@ type Peppers interface {
 	With(ctx context.Context, version string) (*apikey.Ring, error)
 }
 
-// Config is what a Service works with. All fields are needed but Clock.
+// Config is what a Service works with. The first four fields are needed.
 type Config struct {
 	Store    Store
 	Peppers  Peppers
@@ -27,18 +30,46 @@ type Config struct {
 	Known func(permission string) bool
 	// Clock defaults to time.Now.
 	Clock func() time.Time
+	// Sleep waits between attempts; it returns early with ctx's error.
+	Sleep func(ctx context.Context, d time.Duration) error
+	// Random draws the jitter of a wait from [0,n). It defaults to math/rand/v2: nothing
+	// secret comes from it.
+	Random func(n int64) int64
 }
 
 // Service carries out what may be done to keys. It is safe for concurrent use.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg    Config
+	events atomic.Uint32 // audit events drawn
+}
 
 // NewService returns a Service.
 func NewService(c Config) *Service {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Sleep == nil {
+		c.Sleep = sleep
+	}
+	if c.Random == nil {
+		c.Random = rand.Int64N
+	}
 	return &Service{cfg: c}
 }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// now is the time as stores keep it.
+func (s *Service) now() time.Time { return s.cfg.Clock().UTC().Truncate(time.Millisecond) }
 
 // Caller is who asks: the identity that the guard has just proved.
 type Caller struct {
@@ -52,28 +83,18 @@ type Ref struct {
 	Number int64
 }
 
-// CreateInput is a request for a new key. Nil fields take the defaults.
-type CreateInput struct {
-	Name           string
-	Environment    *Environment // production for a production caller, else the caller's own
-	Permissions    *[]string    // what the caller holds, less api_keys:…
-	Customers      []string     // the caller's
-	Owner          string
-	Plan           *string
-	RateLimit      *int // requests in any 60 seconds
-	ExpirationDays *int
-	ExpiresAt      *time.Time // not together with ExpirationDays
-	Active         *bool
-	Primary        *bool // takes the mark from the present primary key
-	Face           Face
-	FullAccess     bool // the default for Permissions keeps the caller's api_keys:… (account face, production)
+// Conditions of a change.
+type Conditions struct {
+	IfMatch int64 // the Version that the key must be at; 0: any
+	Force   bool  // even if it takes away the last key that may manage keys
 }
 
-// Idempotency makes a create or regenerate retry-safe. The zero value does not.
-type Idempotency struct {
-	Key     string // the Idempotency-Key header, 1–255 visible ASCII characters
-	Route   string // method and resource path, with path parameters filled in
-	Request []byte // the request's body: the same key with another body is ErrIdempotencyMismatch
+// check is ErrPreconditionFailed unless k is at the version that IfMatch names.
+func (c Conditions) check(k *Key) error {
+	if c.IfMatch != 0 && c.IfMatch != k.Version {
+		return ErrPreconditionFailed
+	}
+	return nil
 }
 
 // Issued is a key with its plaintext, which exists in this answer and nowhere else.
@@ -83,116 +104,79 @@ type Issued struct {
 	Replayed  bool // the answer of an earlier, equal request
 }
 
-// Query selects, orders and pages a list. Zero fields do not filter.
-type Query struct {
-	Environment Environment
-	Status      Status // deleted keys are listed only for Revoked
-	Text        string // part of name, owner, key id or mask, any case
-	Sort        string // number (default), name, createdAt, expiresAt, lastUsed, environment, status; "-" in front: descending
-	Limit       int    // 1–1000; 0: unpaged, the first 1000
-	Cursor      string // Page.Next of the page before, with the same Query but Limit
-}
-
-// Page is one page of a list.
-type Page struct {
-	Keys  []Key
-	Total int    // keys that match, on all pages
-	Next  string // empty: this was the last
-}
-
-// Patch changes what is not nil.
-type Patch struct {
-	Name           *string
-	Permissions    *[]string
-	Customers      *[]string
-	Owner          *string
-	Plan           *string
-	RateLimit      *int
-	ExpirationDays *int        // from now
-	ExpiresAt      **time.Time // *nil: never
-	Active         *bool
-	Primary        *bool // true takes the mark; false on the primary key is ErrPrimaryKey
-}
-
-// Conditions of a change.
-type Conditions struct {
-	IfMatch int64 // the Version that the key must be at; 0: any
-	Force   bool  // even if it takes away the last key that may manage keys
-}
-
-// CreateAccountInput is a request for a tenant, from the admin function.
-type CreateAccountInput struct {
-	ID   string // [A-Za-z0-9_-]{1,64}; empty: drawn at random
-	Name string
-	Plan string // empty: enterprise
-}
-
-// RootKeyName is the name of the key that CreateAccount makes.
-const RootKeyName = "Root key"
-
-func unimplemented() { panic("unimplemented") }
-
-// Create makes a key. Errors: *ValidationError, *EscalationError, ErrKeyLimit, the
-// idempotency errors, and the common ones.
-func (s *Service) Create(ctx context.Context, c Caller, in CreateInput, idem Idempotency) (Issued, error) {
-	unimplemented()
-	return Issued{}, nil
-}
-
-// List lists the account's keys that the caller may see.
-func (s *Service) List(ctx context.Context, c Caller, q Query) (Page, error) {
-	unimplemented()
-	return Page{}, nil
-}
-
-// Get reads one key; ErrNotFound for a foreign one as for an absent one.
+// Get reads one key; ErrNotFound for a foreign one as for an absent one. A caller may
+// always read its own.
 func (s *Service) Get(ctx context.Context, c Caller, r Ref) (Key, error) {
-	unimplemented()
-	return Key{}, nil
+	if err := c.liveAt(s.now()); err != nil {
+		return Key{}, err
+	}
+	if r.ID != c.KeyID {
+		if err := c.may(permissionRead); err != nil {
+			return Key{}, err
+		}
+	}
+	k, err := s.target(ctx, &c, r)
+	if err != nil {
+		return Key{}, err
+	}
+	if k.Deleted {
+		return Key{}, ErrNotFound
+	}
+	return s.withUsage(ctx, k)
 }
 
-// Update changes a key.
-func (s *Service) Update(ctx context.Context, c Caller, r Ref, p Patch, cond Conditions) (Key, error) {
-	unimplemented()
-	return Key{}, nil
+// target reads the key that r names, a deleted one too: ErrNotFound if it is absent or
+// not for c to see.
+func (s *Service) target(ctx context.Context, c *Caller, r Ref) (Key, error) {
+	id := r.ID
+	if id == "" {
+		if r.Number < 1 {
+			return Key{}, ErrNotFound
+		}
+		row, err := s.cfg.Store.KeyByNumber(ctx, c.AccountID, r.Number)
+		if err != nil {
+			return Key{}, hideMissing(err)
+		}
+		if !c.sees(&row) { // now, so that a hidden key costs what an absent one does
+			return Key{}, ErrNotFound
+		}
+		id = row.ID
+	}
+	if _, err := apikey.ParseID(string(id)); err != nil {
+		return Key{}, ErrNotFound
+	}
+	k, err := s.cfg.Store.Key(ctx, id)
+	if err != nil {
+		return Key{}, hideMissing(err)
+	}
+	if !c.sees(&k) {
+		return Key{}, ErrNotFound
+	}
+	return k, nil
 }
 
-// Revoke switches a key off until it is activated. With descendants, also every key that
-// it created, and those created by them; it then returns how many more were switched off.
-func (s *Service) Revoke(ctx context.Context, c Caller, r Ref, descendants bool, cond Conditions) (k Key, more int, err error) {
-	unimplemented()
-	return Key{}, 0, nil
+// hideMissing makes every ErrNotFound the same, whatever the store says beside it.
+func hideMissing(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return ErrNotFound
+	}
+	return err
 }
 
-// Activate switches a key on again.
-func (s *Service) Activate(ctx context.Context, c Caller, r Ref, cond Conditions) (Key, error) {
-	unimplemented()
-	return Key{}, nil
+// withUsage is k as it goes out: with its use, without what only verification needs.
+func (s *Service) withUsage(ctx context.Context, k Key) (Key, error) {
+	use, err := s.cfg.Store.Usage(ctx, []apikey.ID{k.ID})
+	if err != nil {
+		return Key{}, err
+	}
+	k.LastUsed, k.Requests = use[k.ID].LastUsed, use[k.ID].Requests
+	return public(k), nil
 }
 
-// Regenerate gives a key a new secret. The old one works for the grace (0–24 h), never
-// beyond the key's own expiry.
-func (s *Service) Regenerate(ctx context.Context, c Caller, r Ref, grace time.Duration, idem Idempotency, cond Conditions) (Issued, error) {
-	unimplemented()
-	return Issued{}, nil
-}
-
-// Delete ends a key for good; ErrPrimaryKey for the primary one.
-func (s *Service) Delete(ctx context.Context, c Caller, r Ref, cond Conditions) (Key, error) {
-	unimplemented()
-	return Key{}, nil
-}
-
-// CreateAccount makes an account and its root key: production, primary, number 1,
-// permissions * and api_keys:*, at the account's own plan. ErrAccountExists.
-func (s *Service) CreateAccount(ctx context.Context, in CreateAccountInput) (Account, Issued, error) {
-	unimplemented()
-	return Account{}, Issued{}, nil
-}
-
-// AddRootKey adds one more root key to an account; it replaces none and is not primary
-// unless the account has no key that is.
-func (s *Service) AddRootKey(ctx context.Context, accountID string) (Issued, error) {
-	unimplemented()
-	return Issued{}, nil
+// public is k without digests, which no answer has a use for.
+func public(k Key) Key {
+	for _, s := range []*Secret{&k.Secret, &k.Previous} {
+		s.Digest, s.Pepper = apikey.Digest{}, ""
+	}
+	return k
 }

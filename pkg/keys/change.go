@@ -1,0 +1,215 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+)
+
+// How a change is made. An operation reads, decides purely, and commits once under the
+// versions that it read. If it lost a race it starts over from the reading, after a wait
+// that is random up to a bound that doubles (full jitter:
+// aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). Then the meters are
+// settled, then the answer goes out; a crash in between is repaired by the stream
+// function, and by repeating the request, which settles again although it has nothing
+// left to write.
+const (
+	attempts    = 24
+	firstWait   = 5 * time.Millisecond // 24 attempts wait 2.3 s on average, 4.6 s at most
+	longestWait = 250 * time.Millisecond
+
+	settleAttempts = 4
+	settleAtOnce   = 16 // meters settled at the same time
+)
+
+// decision is what one attempt came to.
+type decision struct {
+	change *Change // nil: nothing is left to write
+	settle []Key   // whose meters must say what these say
+}
+
+// change carries an operation through its attempts. A nil caller is the admin function.
+func (s *Service) change(ctx context.Context, what string, c *Caller, decide func(now time.Time) (decision, error)) error {
+	err := s.attempt(ctx, c, decide)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func (s *Service) attempt(ctx context.Context, c *Caller, decide func(now time.Time) (decision, error)) error {
+	var conflict *ConflictError
+	for n := range attempts {
+		if n > 0 {
+			if err := s.wait(ctx, n); err != nil {
+				return err
+			}
+		}
+		now := s.now()
+		if c != nil {
+			if err := c.liveAt(now); err != nil {
+				return err
+			}
+			if err := c.may(permissionWrite); err != nil {
+				return err
+			}
+		}
+		d, err := decide(now)
+		if err != nil {
+			return err
+		}
+		if d.change == nil {
+			return s.settle(ctx, d.settle)
+		}
+		if c != nil {
+			d.change.Caller = &CallerCheck{ID: c.KeyID, Verdict: c.Verdict}
+		}
+		err = s.cfg.Store.Commit(ctx, *d.change)
+		switch {
+		case err == nil:
+			return s.settle(ctx, d.settle)
+		case !errors.As(err, &conflict):
+			return err
+		case conflict.Caller && c != nil:
+			if err := s.prove(ctx, c, permissionWrite); err != nil {
+				return err
+			}
+		}
+	}
+	if conflict.Record {
+		return ErrIdempotencyInFlight
+	}
+	return ErrConflict
+}
+
+// wait before attempt n, which is 1 or more.
+func (s *Service) wait(ctx context.Context, n int) error {
+	bound := longestWait
+	if n < 8 {
+		bound = min(bound, firstWait<<(n-1))
+	}
+	return s.cfg.Sleep(ctx, time.Duration(s.cfg.Random(int64(bound)))+1)
+}
+
+// settle brings the keys' meters up to date. Its failure is ErrNotSettled and nothing
+// else: the change is made, so no error may say that it is not.
+func (s *Service) settle(ctx context.Context, list []Key) error {
+	var (
+		wg     sync.WaitGroup
+		failed = make(chan error, len(list))
+		slots  = make(chan struct{}, settleAtOnce)
+	)
+	for _, k := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := s.settleOne(ctx, &k); err != nil {
+				failed <- err
+			}
+		})
+	}
+	wg.Wait()
+	if len(failed) > 0 {
+		return notSettled(<-failed)
+	}
+	return nil
+}
+
+// notSettled keeps the cause's text but not its kind.
+func notSettled(err error) error { return fmt.Errorf("%w: %v", ErrNotSettled, err) }
+
+func (s *Service) settleOne(ctx context.Context, k *Key) (err error) {
+	for n := range settleAttempts {
+		if n > 0 && s.wait(ctx, n+2) != nil {
+			break
+		}
+		if err = s.cfg.Store.Settle(ctx, k.ID, k.Verdict, k.Active && !k.Deleted); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// step makes k, an edited copy of was, its next state. What differs goes to the audit
+// event; nil maps: nothing does, and there is nothing to write.
+func step(was *Key, k *Key, now time.Time) (before, after map[string]string) {
+	before, after = difference(describe(was), describe(k))
+	if len(before)+len(after) == 0 {
+		return nil, nil
+	}
+	k.Version, k.UpdatedAt = was.Version+1, now
+	if verdictDiffers(was, k) {
+		k.Verdict = was.Verdict + 1
+	}
+	return before, after
+}
+
+// verdictDiffers reports whether verification or the guard could decide otherwise now.
+func verdictDiffers(a, b *Key) bool {
+	return a.Active != b.Active || a.Deleted != b.Deleted || a.RateLimit != b.RateLimit ||
+		a.Generation != b.Generation || a.Previous.Generation != b.Previous.Generation ||
+		!a.Previous.Until.Equal(b.Previous.Until) || !a.ExpiresAt.Equal(b.ExpiresAt) ||
+		!slices.Equal(a.Permissions, b.Permissions) || !slices.Equal(a.Customers, b.Customers)
+}
+
+// event is the audit event of a change to a key. An empty actor is the admin function.
+// Its id sorts by time, within a millisecond by the order in which this process drew it.
+func (s *Service) event(actor apikey.ID, action string, k *Key, before, after map[string]string, now time.Time) AuditEvent {
+	return AuditEvent{
+		ID:        fmt.Sprintf("%012x%08x%s", now.UnixMilli(), s.events.Add(1), apikey.NewID()),
+		AccountID: k.AccountID, At: now, Actor: actor, Action: action, KeyID: k.ID,
+		Before: before, After: after,
+	}
+}
+
+// describe is a key as audit events show it: all that a change can alter, and no secret.
+func describe(k *Key) map[string]string {
+	return map[string]string{
+		"name":        k.Name,
+		"environment": string(k.Environment),
+		"permissions": strings.Join(k.Permissions, " "),
+		"customers":   strings.Join(k.Customers, " "),
+		"owner":       k.Owner,
+		"plan":        k.Plan,
+		"rateLimit":   strconv.Itoa(k.RateLimit),
+		"limitNamed":  strconv.FormatBool(k.LimitNamed),
+		"active":      strconv.FormatBool(k.Active),
+		"primary":     strconv.FormatBool(k.Primary),
+		"deleted":     strconv.FormatBool(k.Deleted),
+		"expiresAt":   auditTime(k.ExpiresAt),
+		"generation":  strconv.FormatInt(k.Generation, 10),
+		"graceUntil":  auditTime(k.Previous.Until),
+	}
+}
+
+func auditTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+// difference keeps what differs. An empty value is left out on its side.
+func difference(a, b map[string]string) (before, after map[string]string) {
+	before, after = map[string]string{}, map[string]string{}
+	for name := range maps.Keys(b) {
+		if a[name] == b[name] {
+			continue
+		}
+		if a[name] != "" {
+			before[name] = a[name]
+		}
+		if b[name] != "" {
+			after[name] = b[name]
+		}
+	}
+	return before, after
+}
