@@ -16,35 +16,35 @@ import (
 // What a client is tuned to. A Lambda process serves one request at a time and is frozen
 // in between, so connections are few and may be dead when it thaws.
 const (
-	dialTimeout = 1 * time.Second
+	defaultTimeout = 2 * time.Second // of one call, where the configuration says nothing
+	dialTimeout    = 1 * time.Second
 	// idleTimeout lets a thawed process drop connections that the server has closed
 	// meanwhile (net/http compares wall clocks here) instead of failing a request on one.
 	idleTimeout = 30 * time.Second
 	// maxIdle serves the batches of a list, and the tests' goroutines.
 	maxIdle = 64
 
-	readAttempts = 3
-	readBackoff  = 100 * time.Millisecond // longest wait between two of them
+	attempts       = 3 // of what may be repeated
+	longestBackoff = 100 * time.Millisecond
+
+	batchGet = 100 // items that one BatchGetItem takes
 )
 
 // NewClient returns a client made by hand from c: no search for profiles, no metadata
-// service, nothing linked for them (package aws-sdk-go-v2/config costs a third of the
-// start). Reads are attempted up to three times. Every write of this package sets its own
-// rule: see [Keys.Commit] and [Meters].
+// service, and nothing linked for them. It attempts three times what may be repeated:
+// reads, and writes that are the same when they are done twice. The others of this
+// package are attempted [once].
 func NewClient(c config.Config, with ...func(*dynamodb.Options)) *dynamodb.Client {
 	o := dynamodb.Options{
-		Region: c.Region,
-		// The role's credentials last as long as the process that Lambda gave them to.
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{
-				AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey,
-				SessionToken: c.SessionToken, Source: "environment",
-			}, nil
-		}),
-		HTTPClient: httpClient(c.StoreTimeout),
+		Region:      c.Region,
+		Credentials: Credentials(c),
+		HTTPClient:  httpClient(c.StoreTimeout),
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts = readAttempts
-			o.MaxBackoff = readBackoff
+			o.MaxAttempts, o.MaxBackoff = attempts, longestBackoff
+			// A single write gives way to a transaction on its item; it has not been applied.
+			o.Retryables = append(o.Retryables, retry.RetryableErrorCode{
+				Codes: map[string]struct{}{codeTransactionConflict: {}},
+			})
 		}),
 	}
 	if c.DynamoDBEndpoint != "" {
@@ -53,18 +53,32 @@ func NewClient(c config.Config, with ...func(*dynamodb.Options)) *dynamodb.Clien
 	return dynamodb.New(o, with...)
 }
 
+// Credentials are the role's, which last as long as the process that Lambda gave them to.
+func Credentials(c config.Config) aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{
+			AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey,
+			SessionToken: c.SessionToken, Source: "environment",
+		}, nil
+	})
+}
+
+// once keeps the SDK from repeating a write: a second attempt would find what the first
+// one has done, or do it twice.
+func once(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
+
 // httpClient gives up on one attempt at half of the time that all may take, so that a
 // connection into nowhere leaves time for another one.
-func httpClient(storeTimeout time.Duration) *http.Client {
-	if storeTimeout <= 0 {
-		storeTimeout = defaultTimeout
+func httpClient(timeout time.Duration) *http.Client {
+	if timeout <= 0 {
+		timeout = defaultTimeout
 	}
-	dialer := &net.Dialer{Timeout: min(dialTimeout, storeTimeout/2), KeepAlive: 15 * time.Second}
+	dialer := &net.Dialer{Timeout: min(dialTimeout, timeout/2)}
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:           dialer.DialContext,
-			TLSHandshakeTimeout:   dialTimeout,
-			ResponseHeaderTimeout: storeTimeout / 2,
+			TLSHandshakeTimeout:   min(dialTimeout, timeout/2),
+			ResponseHeaderTimeout: timeout / 2,
 			IdleConnTimeout:       idleTimeout,
 			MaxIdleConns:          maxIdle,
 			MaxIdleConnsPerHost:   maxIdle,
@@ -73,6 +87,3 @@ func httpClient(storeTimeout time.Duration) *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
-
-// defaultTimeout bounds one call where the configuration says nothing.
-const defaultTimeout = 2 * time.Second

@@ -43,14 +43,8 @@ const (
 	docJSON     = "json"
 )
 
-type item = map[string]types.AttributeValue
-
-func samplePK(s document.Scope) string             { return s.AccountID + "#" + string(s.Environment) }
-func sampleSK(k document.Kind, id string) string   { return string(k) + "#" + id }
-func text(s string) *types.AttributeValueMemberS { return &types.AttributeValueMemberS{Value: s} }
-func number(n int64) *types.AttributeValueMemberN {
-	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
-}
+func samplePK(s document.Scope) string           { return s.AccountID + "#" + string(s.Environment) }
+func sampleSK(k document.Kind, id string) string { return string(k) + "#" + id }
 
 func docKey(s document.Scope, k document.Kind, id string) item {
 	return item{PartitionKey: text(samplePK(s)), SortKey: text(sampleSK(k, id))}
@@ -137,10 +131,6 @@ func (st *Sample) Get(ctx context.Context, s document.Scope, k document.Kind, id
 	return readDoc(k, out.Item)
 }
 
-// once keeps the SDK from repeating a write: the condition would fail on what the first
-// attempt has done.
-func once(o *dynamodb.Options) { o.RetryMaxAttempts = 1 }
-
 // Replace implements document.Store.
 func (st *Sample) Replace(ctx context.Context, s document.Scope, d document.Doc) error {
 	ctx, cancel := context.WithTimeout(ctx, st.timeout)
@@ -211,9 +201,6 @@ func (st *Sample) List(ctx context.Context, s document.Scope, k document.Kind, f
 	}
 }
 
-// batchGet is how many items one BatchGetItem takes.
-const batchGet = 100
-
 // someCustomers reads the customers that a key is confined to by their ids: the account
 // may have many others, and a scan through them would be the confined key's to wait for.
 func (st *Sample) someCustomers(ctx context.Context, s document.Scope, f document.Filter) ([]document.Doc, error) {
@@ -247,11 +234,6 @@ func (st *Sample) someCustomers(ctx context.Context, s document.Scope, f documen
 	}
 	slices.SortFunc(out, func(a, b document.Doc) int { return cmp.Compare(a.ID, b.ID) })
 	return out[:min(len(out), f.Limit)], nil
-}
-
-func isConditionFailed(err error) bool {
-	var failed *types.ConditionalCheckFailedException
-	return errors.As(err, &failed)
 }
 
 // wrapSample says what was being done. Of a failed write it claims nothing about whether

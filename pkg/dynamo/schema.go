@@ -1,28 +1,45 @@
 // Package dynamo keeps keys, meters and the sample's data in DynamoDB.
 //
-// The model is three tables. The item layout is this file and nowhere else:
+// The model is three tables. This file is the only home of their layout.
 //
-//	keys     pk            sk                  what
-//	         K#<key id>    K                   key item: everything of a key, with digests
-//	         A#<account>   A                   account item
-//	         A#<account>   K#<number, 10 wide> list row: the key item without digest and pepper
-//	         A#<account>   L#<audit id>        audit row; ids sort by time
-//	         I#<name>      I                   idempotency record
+//	keys     pk            sk                   what
+//	         K#<key id>    K                    key item: everything of a key
+//	         A#<account>   A                    account item
+//	         A#<account>   K#<number, 10 wide>  list row: the key item without what re-digests change
+//	         A#<account>   L#<audit id>         audit row; ids sort by time
+//	         I#<name>      I                    idempotency record
 //
-//	meters   id                                what
-//	         <key id>                          verdict (v, st), window (w, u, t, s0…s25), use (n, lu)
+//	meters   id                                 what
+//	         <key id>                           what the guard's one write looks at and counts
 //
-//	sample   pk                     sk         what
-//	         <account>#<environment> <kind>#<id> one object as JSON
+//	sample   pk                       sk           what
+//	         <account>#<environment>  <kind>#<id>  one document, as sample.go draws it
+//
+// Attributes. Times are Unix milliseconds, but ttl, which DynamoDB reads, is in seconds.
+// What is empty, false or zero is left out.
+//
+//	key item     id num acct name env perms custs owner plan limit limitNamed active primary
+//	             deleted face by created updated rotated expires deletedAt version verdict ttl
+//	             gen prefix            the live secret: generation, prefix as issued
+//	             digest pepper         and what a re-digest replaces; in no list row
+//	             gen0 prefix0 until0   the secret before, while its grace lasts
+//	             digest0 pepper0       and its digest; in no list row
+//	account      id name plan primary next count created version
+//	audit row    id at actor action key before{} after{} ttl
+//	             void                  a fence in place of an event, see Keys.Commit; then nothing else
+//	record       fp key gen pepper salt box at expires ttl
+//	meter        v st                  verdict, and whether the key is active
+//	             w u t s0…s25          newest slot, its count, the window's total, the older slots
+//	             n lu                  requests in all, time of the last one
 //
 // A key is looked up by id in the base table with a consistent read, so that no index's
 // delay lets a revoked key through. The account's rows are one partition, so that a list
 // is one strongly consistent Query; a row is written in the transaction of its key item.
 //
 // Promises: a [Keys.Commit] is one TransactWriteItems, whole or not at all, and what it
-// answers is true (see there for a lost answer); no meter is in a transaction but the one
-// that creates its key; a re-digest touches two attributes and never undoes, nor is
-// undone by, any other change.
+// answers is true also when DynamoDB's answer was lost; no transaction touches a meter but
+// the one that makes its key; a re-digest touches two attributes, and neither undoes nor
+// is undone by any other change; no error says what an item holds.
 package dynamo
 
 import (
@@ -31,13 +48,78 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 )
 
-// Attributes that more than one place must agree on: the table definitions (infra,
-// infra/local/ddb) and the stores.
+// Attributes that more than this package must agree on: the definitions of the tables,
+// and the roles that may write some attributes and no other.
 const (
 	PartitionKey = "pk"  // of keys and sample
 	SortKey      = "sk"  // of keys and sample
 	MeterKey     = "id"  // of meters, its only key
 	TTLAttribute = "ttl" // of keys and sample: Unix seconds after which DynamoDB may delete the item
+
+	DigestAttribute = "digest" // of a key item; with PepperAttribute all that a re-digest writes
+	PepperAttribute = "pepper"
+)
+
+// Attributes of key items and list rows.
+const (
+	attrID         = "id"
+	attrNumber     = "num"
+	attrAccount    = "acct"
+	attrName       = "name"
+	attrEnv        = "env"
+	attrPerms      = "perms"
+	attrCustomers  = "custs"
+	attrOwner      = "owner"
+	attrPlan       = "plan"
+	attrLimit      = "limit"
+	attrLimitNamed = "limitNamed"
+	attrActive     = "active"
+	attrPrimary    = "primary"
+	attrDeleted    = "deleted"
+	attrFace       = "face"
+	attrBy         = "by"
+	attrCreated    = "created"
+	attrUpdated    = "updated"
+	attrRotated    = "rotated"
+	attrExpires    = "expires"
+	attrDeletedAt  = "deletedAt"
+	attrVersion    = "version"
+	attrVerdict    = "verdict"
+	attrGen        = "gen"
+	attrPrefix     = "prefix"
+	attrGen0       = "gen0"
+	attrPrefix0    = "prefix0"
+	attrUntil0     = "until0"
+	attrDigest0    = "digest0"
+	attrPepper0    = "pepper0"
+)
+
+// Attributes of accounts, audit rows and records besides those above.
+const (
+	attrNext        = "next"
+	attrCount       = "count"
+	attrAt          = "at"
+	attrActor       = "actor"
+	attrAction      = "action"
+	attrKey         = "key"
+	attrBefore      = "before"
+	attrAfter       = "after"
+	attrVoid        = "void"
+	attrFingerprint = "fp"
+	attrSalt        = "salt"
+	attrBox         = "box"
+)
+
+// Attributes of meters. Their names are short: they are written with every request.
+const (
+	attrMeterVerdict = "v"
+	attrMeterActive  = "st"
+	attrSlot         = "w"
+	attrUsed         = "u"
+	attrTotal        = "t"
+	attrRequests     = "n"
+	attrLastUsed     = "lu"
+	attrPastPrefix   = "s"
 )
 
 // Sort keys, and prefixes of partition and sort keys.
@@ -51,14 +133,27 @@ const (
 	recordSort    = "I"
 )
 
-func keyPK(id apikey.ID) string         { return keyPrefix + string(id) }
-func accountPK(accountID string) string { return accountPrefix + accountID }
-func recordPK(name string) string       { return recordPrefix + name }
-func auditSK(id string) string          { return auditPrefix + id }
+func keyKey(id apikey.ID) item { return primaryKey(keyPrefix+string(id), keySort) }
 
-// rowSK pads the number so that rows sort by it as text.
-func rowSK(number int64) string {
-	const width = 10
+func accountKey(id string) item { return primaryKey(accountPrefix+id, accountSort) }
+
+func rowKey(accountID string, number int64) item {
+	return primaryKey(accountPrefix+accountID, rowSort(number))
+}
+
+func auditKey(accountID, id string) item {
+	return primaryKey(accountPrefix+accountID, auditPrefix+id)
+}
+
+func recordKey(name string) item { return primaryKey(recordPrefix+name, recordSort) }
+
+func meterKey(id apikey.ID) item { return item{MeterKey: text(string(id))} }
+
+func primaryKey(pk, sk string) item { return item{PartitionKey: text(pk), SortKey: text(sk)} }
+
+// rowSort pads the number, so that rows sort by it as text.
+func rowSort(number int64) string {
+	const zeros = "0000000000"
 	n := strconv.FormatInt(number, 10)
-	return keyPrefix + "0000000000"[:max(0, width-len(n))] + n
+	return keyPrefix + zeros[:max(0, len(zeros)-len(n))] + n
 }

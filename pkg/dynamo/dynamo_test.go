@@ -1,0 +1,112 @@
+package dynamo_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/keyreeve/keyreeve/infra/local/ddb/ddbtest"
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/config"
+	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/guard"
+	"github.com/keyreeve/keyreeve/pkg/keys/keystest"
+)
+
+// store is what keystest and guardtest need of the stores on fresh tables.
+type store struct {
+	*keyStore
+	*meters
+	raw *dynamodb.Client // without faults or counting
+	cfg config.Config
+}
+
+type keyStore = dynamo.Keys // embedded by a name that is not its method's
+
+// meters leaves Keys its own Settle and Usage.
+type meters struct{ of *dynamo.Meters }
+
+const retention = 30 * 24 * time.Hour
+
+func newStore(t testing.TB, with ...func(*dynamodb.Options)) *store {
+	t.Helper()
+	c := ddbtest.Config(t)
+	return storeOn(c, with...)
+}
+
+// storeOn returns the stores on tables that exist.
+func storeOn(c config.Config, with ...func(*dynamodb.Options)) *store {
+	client := dynamo.NewClient(c, with...)
+	return &store{
+		keyStore: dynamo.NewKeys(client, dynamo.KeysConfig{
+			Table: c.KeysTable, Meters: c.MetersTable, Retention: retention, Timeout: c.StoreTimeout,
+		}),
+		meters: &meters{dynamo.NewMeters(client, c.MetersTable, c.StoreTimeout)},
+		raw:    dynamo.NewClient(c),
+		cfg:    c,
+	}
+}
+
+type item = map[string]types.AttributeValue
+
+func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+// item reads an item as it is stored; nil if there is none.
+func (s *store) item(t testing.TB, table string, key item) item {
+	t.Helper()
+	out, err := s.raw.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: &table, Key: key, ConsistentRead: aws.Bool(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Item
+}
+
+// scan reads a whole table.
+func (s *store) scan(t testing.TB, table string) []item {
+	t.Helper()
+	var all []item
+	in := &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)}
+	for {
+		out, err := s.raw.Scan(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, out.Items...)
+		if in.ExclusiveStartKey = out.LastEvaluatedKey; in.ExclusiveStartKey == nil {
+			return all
+		}
+	}
+}
+
+// Meter implements keystest.Store: a Hit that no meter allows is refused with it.
+func (s *store) Meter(ctx context.Context, id apikey.ID) (keystest.Meter, bool, error) {
+	m, found, err := s.look(ctx, id)
+	return keystest.Meter{Verdict: m.Verdict, Active: m.Active}, found, err
+}
+
+func (m *meters) look(ctx context.Context, id apikey.ID) (guard.Meter, bool, error) {
+	_, err := m.of.Hit(ctx, id, guard.Hit{If: guard.State{Verdict: -1}, Then: guard.State{Verdict: -1}})
+	if r, ok := err.(*guard.Refused); ok {
+		return r.Meter, r.Found, nil
+	}
+	return guard.Meter{}, false, err
+}
+
+// Use implements keystest.Store.
+func (s *store) Use(ctx context.Context, id apikey.ID, at time.Time) error {
+	m, _, err := s.look(ctx, id)
+	if err != nil {
+		return err
+	}
+	slot := m.Window.SlotAt(at)
+	if slot == m.Window.Slot {
+		_, err = s.of.Hit(ctx, id, guard.Hit{If: m.State, Then: m.State, Slot: slot, Limit: 1 << 30, At: at})
+	} else {
+		_, err = s.of.Roll(ctx, id, guard.Roll{If: m.State, Then: m.State, From: m.Window, To: slot, Limit: 1 << 30, At: at})
+	}
+	return err
+}
