@@ -1,38 +1,97 @@
-// Package guard is the middleware in front of a handler.
+// Package guard stands in front of a handler. It proves that the verdict behind a request
+// is still true, and counts the request.
+//
+// A request comes with what the authorizer once concluded (Call.Identity), out of a cache
+// that may be minutes old. The proof is the meter: every change of what a key may do is
+// written to the key's meter as a new verdict before the change is answered, and the
+// write that counts a request has the verdict for its condition. While nothing changes,
+// that one write is all. If it is refused, the meter as found tells why:
+//
+//	another verdict      one consistent read of the key decides afresh
+//	a slot gone by       the window rolls, with the same condition
+//	the limit is reached refused until a slot's edge, with no more writes until then
+//	no meter             the key decides, and the meter is made anew
+//
+// Promises, across every process:
+//
+//   - A request that starts after a key was revoked, deactivated, deleted, narrowed or
+//     regenerated was answered is judged by that change, whatever its context says. It is
+//     the secret behind the context that counts: a regenerated secret stays dead although
+//     the key lives on.
+//   - Expiry and the end of a grace are kept to the clock's tick, with no write at all.
+//   - Never more than the limit of requests pass in any 60 seconds (package limit),
+//     while clocks disagree by less than limit.Slot less Config.Budget.
+//   - What is refused for its permission or customer is not counted, and is only refused
+//     by the key as it is: a permission granted meanwhile works at once.
+//   - Whatever goes wrong in a store, nothing passes that was not proved and counted.
+//   - One store call for a request in a slot that its process has seen, at most three
+//     otherwise (four where a table was restored), unless others change the same meter at
+//     that moment.
+//
+// What it does not promise: a key that this process has just refused for its limit may
+// hear of that, and not of a change, until the slot ends. Neither lets it pass.
 package guard
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/limit"
 	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
-// Keys reads a key with strong consistency.
+// Keys reads a key with strong consistency; keys.ErrNotFound.
 type Keys interface {
 	Key(ctx context.Context, id apikey.ID) (keys.Key, error)
 }
 
-// Config is what a Guard works with.
+// Config is what a Guard works with. Meters and Keys are needed.
 type Config struct {
 	Meters Meters
 	Keys   Keys
 	Clock  func() time.Time // default time.Now
 	Log    *slog.Logger     // default discards
+	// Budget is the longest that one call of a store may take. A count that comes back
+	// later lets nothing through. Clocks may disagree by limit.Slot less this, so it must
+	// be less than that slot; default 1 s, which leaves the clocks 1.5 s.
+	Budget time.Duration
+	// Remembered is how many keys the process remembers; default 4096, about 4 MB.
+	Remembered int
 }
 
 // Guard proves verdicts anew and counts requests. It is safe for concurrent use.
-type Guard struct{ cfg Config }
+type Guard struct {
+	cfg    Config
+	memory *memory
+}
 
 // New returns a Guard.
-func New(c Config) *Guard { return &Guard{cfg: c} }
+func New(c Config) *Guard {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Budget <= 0 {
+		c.Budget = time.Second
+	}
+	if c.Budget >= limit.Slot {
+		panic("guard: Budget leaves nothing of a slot for the disagreement of clocks")
+	}
+	if c.Remembered <= 0 {
+		c.Remembered = 4096
+	}
+	return &Guard{cfg: c, memory: newMemory(c.Remembered)}
+}
 
 // Call is one request as the guard needs it.
 type Call struct {
-	Route    route.Route
+	Route    route.Route       // by the resource path and the method that really came
 	Stage    string            // environment's name or keys.SharedStage
 	Params   map[string]string // path parameters, decoded
 	Identity keys.Identity     // what the authorizer's context says; may be stale
@@ -40,7 +99,7 @@ type Call struct {
 
 // Pass says that a request may go on, and how much of the limit is left.
 type Pass struct {
-	Identity  keys.Identity // fresh: what handlers must use
+	Identity  keys.Identity // fresh: what handlers must use. Its slices are shared: not to be written to
 	Limit     int           // requests in any 60 seconds
 	Remaining int
 	Reset     time.Duration // until the whole limit is free again if nothing more is asked
@@ -62,15 +121,23 @@ func (*ScopeError) Error() string { return "insufficient scope" }
 // LimitError is a refusal for the moment: 429.
 type LimitError struct {
 	Limit      int
-	RetryAfter time.Duration // when the next request can pass, if nobody else takes the place
+	RetryAfter time.Duration // when the next request can pass, if nobody else takes the place; more than 0
 }
 
 func (*LimitError) Error() string { return "rate limit exceeded" }
 
-// Check decides one request: Pass, or one of the errors above, or a store's error, which
-// means that nothing was proved and the request must be refused with 5xx.
+var errNoIdentity = errors.New("guard: the request has no identity")
+
+// Check decides one request: Pass, or one of the errors above, or an error that is
+// keys.ErrUnavailable, which means that nothing was proved and the request must be
+// refused with 5xx. A call without an identity is an error of its own kind.
 func (g *Guard) Check(ctx context.Context, c Call) (Pass, error) {
-	panic("unimplemented")
+	if c.Identity.KeyID == "" {
+		return Pass{}, errNoIdentity
+	}
+	p := proof{guard: g, call: c, who: c.Identity}
+	p.recall()
+	return p.run(ctx)
 }
 
 type identityKey struct{}

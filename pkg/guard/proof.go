@@ -1,0 +1,250 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/limit"
+)
+
+// maxAttempts bounds the writes and reads under races with others; quiet, two writes
+// and a read suffice. lateAttempts is how many answers in all may come too late.
+const (
+	maxAttempts  = 10
+	lateAttempts = 2
+)
+
+// proof is one request being decided.
+type proof struct {
+	guard *Guard
+	call  Call
+
+	who    keys.Identity // the best that is known of who asks
+	fresh  bool          // who was read off the key in this proof
+	doubt  bool          // who must be read before anything else
+	denied denial        // remembered
+
+	meter   Meter // as last seen, now or earlier
+	met     bool  // meter was seen at all
+	seen    bool  // meter was seen in this proof
+	missing bool  // there is none
+	base    int64 // the slot that the last write was conditional on
+}
+
+func (p *proof) id() apikey.ID { return p.call.Identity.KeyID }
+
+// recall starts from what the process remembers.
+func (p *proof) recall() {
+	ctx := &p.call.Identity
+	p.guard.memory.with(p.id(), func(e *entry) {
+		p.met, p.meter, p.denied = e.met, e.meter, e.denied
+		if m, ok := e.meant(ctx.Verdict, ctx.Generation); ok {
+			if p.doubt = m.dead; !m.dead {
+				p.who = m.who
+			}
+		}
+	})
+	// A meter's verdict only grows, so the write would be refused for certain. This is
+	// also how a meter that is ahead of its key (a table was restored) makes every
+	// request read the key.
+	p.doubt = p.doubt || p.met && p.meter.Verdict > p.who.Verdict
+}
+
+func (p *proof) run(ctx context.Context) (Pass, error) {
+	g, late := p.guard, 0
+	for range maxAttempts {
+		if p.doubt {
+			if err := p.read(ctx); err != nil {
+				return Pass{}, err
+			}
+		}
+		// Each attempt counts in the slot of its own time.
+		start := g.cfg.Clock()
+		if err := judge(&p.who, &p.call, start); err != nil {
+			if p.fresh || !p.mayConfirm(start) {
+				return Pass{}, err
+			}
+			p.doubt = true
+			continue
+		}
+		if p.denied == p.denial(start) {
+			return Pass{}, p.limitError(start)
+		}
+
+		within, cancel := context.WithTimeout(ctx, g.cfg.Budget)
+		m, err := p.count(within, start)
+		end, timedOut := g.cfg.Clock(), within.Err() != nil && ctx.Err() == nil
+		cancel()
+
+		var refused *Refused
+		switch {
+		case errors.As(err, &refused):
+			if p.refused(refused) {
+				continue
+			}
+			wait := p.meter.Window.RetryAfter(end, int64(p.who.Limit))
+			if wait == 0 {
+				continue // an edge has passed meanwhile
+			}
+			g.memory.with(p.id(), func(e *entry) { e.denied = p.denial(end) })
+			return Pass{}, &LimitError{Limit: p.who.Limit, RetryAfter: wait}
+
+		case err == nil && took(start, end) <= g.cfg.Budget:
+			p.remember(m)
+			// The count stands, but not one request passes after its credential's end.
+			if reason := lapsed(&p.who, end); reason != keys.OK {
+				return Pass{}, &UnauthorizedError{Reason: reason}
+			}
+			return Pass{
+				Identity:  p.who,
+				Limit:     p.who.Limit,
+				Remaining: int(m.Window.Remaining(end, int64(p.who.Limit))),
+				Reset:     m.Window.Reset(end),
+			}, nil
+
+		case err == nil || timedOut:
+			// Counted in a slot that may be over, or not counted, or yet to be: it stands
+			// for no request of now. Counting once more is right in each case, since one
+			// count too many refuses somebody and lets nobody pass.
+			if err == nil {
+				p.remember(m)
+			}
+			if late++; late == lateAttempts {
+				return Pass{}, fmt.Errorf("counting a request of key %s: %w: no answer within %v", p.id(), keys.ErrUnavailable, g.cfg.Budget)
+			}
+			g.cfg.Log.WarnContext(ctx, "a count came back too late", "keyId", p.id(), "took", took(start, end))
+
+		default:
+			return Pass{}, fmt.Errorf("counting a request of key %s: %w: %v", p.id(), keys.ErrUnavailable, err)
+		}
+	}
+	return Pass{}, fmt.Errorf("counting a request of key %s: %w: its meter kept changing", p.id(), keys.ErrUnavailable)
+}
+
+// took is how long something took, by the monotonic clock or the wall clock, whichever
+// says more: a process that is frozen in between may miss it on either.
+func took(start, end time.Time) time.Duration {
+	return max(end.Sub(start), end.Round(0).Sub(start.Round(0)))
+}
+
+// count makes the one conditional write.
+func (p *proof) count(ctx context.Context, start time.Time) (Meter, error) {
+	meters, id, most := p.guard.cfg.Meters, p.id(), int64(p.who.Limit)
+	before, after := p.states()
+	slot := p.meter.Window.SlotAt(start)
+	p.base = slot
+	switch {
+	case p.missing:
+		return meters.Roll(ctx, id, Roll{Missing: true, Then: after, To: slot, Limit: most, At: start})
+	case p.met && slot > p.meter.Window.Slot:
+		p.base = p.meter.Window.Slot
+		return meters.Roll(ctx, id, Roll{If: before, Then: after, From: p.meter.Window, To: slot, Limit: most, At: start})
+	default:
+		// Without a meter to go by, the guess is that others keep it in the present slot.
+		return meters.Hit(ctx, id, Hit{If: before, Then: after, Slot: slot, Limit: most, At: start})
+	}
+}
+
+// states returns the meter's state to expect and the one to leave.
+func (p *proof) states() (before, after State) {
+	key := State{Verdict: p.who.Verdict, Active: true}
+	switch {
+	case p.fresh && p.met && p.meter.Verdict > key.Verdict:
+		// Ahead of its key, which was read after the meter was seen: the table of keys was
+		// restored. The meter proves nothing then; the key was read, and decides.
+		return p.meter.State, p.meter.State
+	case p.fresh && p.seen && !p.missing:
+		// Usually equal to key. Behind it, after a crash between the change and its mark on
+		// the meter, the write repairs that. The condition still proves the read: any later
+		// change that was answered has left a newer verdict.
+		return p.meter.State, key
+	}
+	return key, key
+}
+
+// refused takes in why a write was refused. It reports whether to try again; if not, it
+// is the limit.
+func (p *proof) refused(r *Refused) (again bool) {
+	before, _ := p.states()
+	p.seen, p.met, p.missing, p.meter = true, r.Found, !r.Found, r.Meter
+	p.guard.memory.with(p.id(), func(e *entry) { e.met, e.meter = r.Found, r.Meter })
+	switch {
+	case !r.Found:
+		p.doubt = !p.fresh
+		return p.doubt || p.who.Limit > 0
+	case r.Meter.State != before:
+		// A key read in this proof outweighs a meter that is not newer.
+		p.doubt = !p.fresh || r.Meter.Verdict > p.who.Verdict
+		return true
+	}
+	return r.Meter.Window.Slot != p.base
+}
+
+// read decides afresh by the key as it is. The error says that the credential is dead or
+// that nothing could be read.
+func (p *proof) read(ctx context.Context) error {
+	g, c := p.guard, &p.call.Identity
+	within, cancel := context.WithTimeout(ctx, g.cfg.Budget)
+	defer cancel()
+	k, err := g.cfg.Keys.Key(within, p.id())
+	reason := keys.ReasonUnknown
+	switch {
+	case err == nil:
+		p.who, reason = keys.Identify(&k, c.Generation, p.call.Stage, g.cfg.Clock())
+	case !errors.Is(err, keys.ErrNotFound):
+		return fmt.Errorf("reading key %s: %w: %v", p.id(), keys.ErrUnavailable, err)
+	}
+	p.fresh, p.doubt = true, false
+	g.memory.with(p.id(), func(e *entry) {
+		e.mean(meaning{verdict: c.Verdict, generation: c.Generation, who: p.who, dead: reason != keys.OK})
+	})
+	if reason != keys.OK {
+		return &UnauthorizedError{Reason: reason}
+	}
+	if p.seen && p.meter.Verdict > p.who.Verdict {
+		g.cfg.Log.WarnContext(ctx, "the meter is ahead of its key: was a table restored?", "keyId", p.id(), "meter", p.meter.Verdict, "key", p.who.Verdict)
+	}
+	return nil
+}
+
+// mayConfirm reports whether a refusal may still be checked against the key in this slot.
+func (p *proof) mayConfirm(now time.Time) (may bool) {
+	slot := limit.SlotOf(now)
+	p.guard.memory.with(p.id(), func(e *entry) {
+		if e.asked.slot != slot {
+			e.asked = asked{slot: slot}
+		}
+		if may = e.asked.times < confirmsPerSlot; may {
+			e.asked.times++
+		}
+	})
+	return may
+}
+
+// denial is how a refusal for the limit at now would be remembered.
+func (p *proof) denial(now time.Time) denial {
+	return denial{verdict: p.who.Verdict, limit: p.who.Limit, slot: limit.SlotOf(now)}
+}
+
+// limitError is the answer out of memory.
+func (p *proof) limitError(now time.Time) error {
+	wait := p.meter.Window.RetryAfter(now, int64(p.who.Limit))
+	if wait == 0 { // by another request's newer look: then from the next edge on
+		wait = limit.Start(limit.SlotOf(now) + 1).Sub(now)
+	}
+	return &LimitError{Limit: p.who.Limit, RetryAfter: wait}
+}
+
+// remember keeps the meter for the next request, unless a newer one is known already.
+func (p *proof) remember(m Meter) {
+	p.met, p.seen, p.missing, p.meter = true, true, false, m
+	p.guard.memory.with(p.id(), func(e *entry) {
+		if !e.met || m.Requests > e.meter.Requests {
+			e.met, e.meter = true, m
+		}
+	})
+}
