@@ -22,6 +22,10 @@ import (
 // first.
 const commitAttempts = 3
 
+// fenceAttempts is how often the fence is tried; with the pauses between them 0.2 s, in
+// which a transaction that is still at work comes to its end.
+const fenceAttempts = 6
+
 // Commit implements keys.Store: one TransactWriteItems.
 //
 // An answer can be lost after the change was made, or be late while it is still being
@@ -154,8 +158,8 @@ func (k *Keys) committed(ctx context.Context, e *keys.AuditEvent) (bool, error) 
 // fence settles what became of a change: nil, it was made; keys.ErrUnavailable, it was not
 // and never will be; keys.ErrOutcomeUnknown. cause is why it was not known.
 func (k *Keys) fence(ctx context.Context, e *keys.AuditEvent, cause error) error {
-	last := ctx.Err()
-	for n := 0; ctx.Err() == nil; n++ {
+	var last error
+	for n := range fenceAttempts {
 		if n > 0 && pause(ctx, n) != nil {
 			break
 		}
