@@ -91,6 +91,8 @@ var fixed = []struct {
 		"Send one credential: either X-API-Key or Authorization, once.", nil},
 	{keys.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown",
 		"The change may have been made or not. Repeat it with the same Idempotency-Key, or read the key before you repeat it.", retrySoon()},
+	{keys.ErrNotSettled, http.StatusServiceUnavailable, "not_settled",
+		"The change is made, but it may not be in force everywhere yet. Repeat the request.", retrySoon()},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "unavailable",
 		"The service cannot reach its data right now. Nothing was changed; repeat the request.", retrySoon()},
 	{keys.ErrConflict, http.StatusConflict, "conflict",
@@ -178,18 +180,19 @@ func insufficientScope(e *guard.ScopeError) Problem {
 // failure is the body of a Problem. Order and spacing are the same wherever it is made,
 // so that a guard's refusal is byte for byte the gateway's.
 type failure struct {
-	Success bool `json:"success"`
-	Error   struct {
-		Code      string         `json:"code"`
-		Message   string         `json:"message"`
-		RequestID string         `json:"requestId"`
-		Fields    []FieldProblem `json:"fields,omitzero"`
-	} `json:"error"`
+	Success bool          `json:"success" enum:"false"`
+	Error   failureDetail `json:"error"`
+}
+
+type failureDetail struct {
+	Code      string         `json:"code" pattern:"^[a-z_]+$" doc:"What is wrong, for programs." example:"validation_failed"`
+	Message   string         `json:"message" doc:"What is wrong, for people."`
+	RequestID string         `json:"requestId" doc:"Name it when you report a problem."`
+	Fields    []FieldProblem `json:"fields,omitzero" doc:"Which fields, headers or parameters are at fault."`
 }
 
 func (p Problem) body(requestID string) []byte {
-	var f failure
-	f.Error.Code, f.Error.Message, f.Error.RequestID, f.Error.Fields = p.Code, p.Message, requestID, p.Fields
+	f := failure{Error: failureDetail{Code: p.Code, Message: p.Message, RequestID: requestID, Fields: p.Fields}}
 	text, err := json.Marshal(&f)
 	if err != nil { // a string that is not UTF-8: ours are constants or checked before
 		f.Error.RequestID, f.Error.Fields = "", nil

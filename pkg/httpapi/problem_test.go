@@ -43,6 +43,7 @@ func TestEveryErrorHasOneStatusAndCode(t *testing.T) {
 		{keys.ErrIdempotencyUnusable, 409, "idempotency_unusable", ""},
 		{keys.ErrAccountExists, 409, "account_exists", ""},
 		{keys.ErrUnavailable, 503, "unavailable", "1"},
+		{keys.ErrNotSettled, 503, "not_settled", "1"},
 		{keys.ErrOutcomeUnknown, 503, "outcome_unknown", "1"},
 		{errors.Join(keys.ErrUnavailable, keys.ErrOutcomeUnknown), 503, "outcome_unknown", "1"},
 		{context.DeadlineExceeded, 503, "unavailable", "1"},

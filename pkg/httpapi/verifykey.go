@@ -1,0 +1,149 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/verify"
+)
+
+// verifyKey is the question: is this key good for this method and path, there?
+type verifyKey struct {
+	APIKey      string  `json:"apiKey" minLength:"1" maxLength:"1000" writeOnly:"true" doc:"The key in question, without an authentication scheme."`
+	Method      string  `json:"method" enum:"GET,HEAD,POST,PUT,PATCH,DELETE"`
+	Path        string  `json:"path" minLength:"1" maxLength:"2000" pattern:"^/[^?#]*$" example:"/v1/customers/cus_1" doc:"As in a request, without stage and query string."`
+	Environment *string `json:"environment,omitempty" enum:"production,staging,development" doc:"Default: the caller's own."`
+}
+
+// The verdict's codes besides those of keys.Reason.
+const (
+	codeOK            = "ok"
+	codeNoRoute       = "no_route"
+	codeScope         = "insufficient_scope"
+	codeCustomerScope = "customer_scope"
+)
+
+type verdictView struct {
+	Valid      bool      `json:"valid"`
+	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,malformed,unknown_key,wrong_secret,inactive,expired,wrong_environment"`
+	KeyID      *string   `json:"keyId" nullable:"true" doc:"null: unknown, or not the caller's to see."`
+	Rule       *ruleView `json:"rule,omitempty" doc:"The route that decides; absent: there is none."`
+	Permission *string   `json:"permission" nullable:"true" doc:"What the route asks for; null: nothing, or there is no route."`
+	GrantedBy  *string   `json:"grantedBy" nullable:"true" doc:"The permission of the key that grants it; null: none does or none is needed."`
+}
+
+type ruleView struct {
+	Method     string `json:"method"`
+	Path       string `json:"path" example:"/v1/customers/{customerId}"`
+	Credential string `json:"credential" enum:"X-API-Key,Authorization,none" doc:"Header that carries the key on this route."`
+}
+
+func (b *verifyKey) check() error {
+	var bad []FieldProblem
+	need := func(ok bool, field, message string) {
+		if !ok {
+			bad = append(bad, FieldProblem{field, message})
+		}
+	}
+	need(b.APIKey != "" && len(b.APIKey) <= 1000, "apiKey", "must be 1 to 1000 characters")
+	need(slices.Contains(route.Methods(), b.Method), "method", "must be GET, HEAD, POST, PUT, PATCH or DELETE")
+	need(strings.HasPrefix(b.Path, "/") && len(b.Path) <= 2000 && !strings.ContainsAny(b.Path, "?#"), "path",
+		"must be a path that starts with /, without query string, of at most 2000 characters")
+	need(b.Environment == nil || keys.Environment(*b.Environment).Valid(), "environment", "must be production, staging or development")
+	if bad != nil {
+		return Invalid(bad...)
+	}
+	return nil
+}
+
+// verify answers without counting anything. The key is named only if the caller could
+// also read it; a foreign one takes the same way as one that does not exist.
+func (a *api) verify(c *call) (reply, error) {
+	var body verifyKey
+	if _, err := c.readBody(&body); err != nil {
+		return reply{}, err
+	}
+	if err := body.check(); err != nil {
+		return reply{}, err
+	}
+	stage := string(c.caller.Environment)
+	if body.Environment != nil {
+		stage = *body.Environment
+	}
+	verdict, err := a.cfg.Verifier.Verify(c.Context(), body.APIKey, stage)
+	if err != nil {
+		return reply{}, err
+	}
+	var out verdictView
+	rt, params, match := a.cfg.Table.Match(body.Method, body.Path)
+	found := match == route.Matched
+	if found {
+		out.describe(rt)
+	}
+	switch known, err := a.visible(c, &verdict); {
+	case err != nil:
+		return reply{}, err
+	case verdict.Reason == keys.ReasonMalformed:
+		out.Code = string(keys.ReasonMalformed)
+	case !known:
+		out.Code = string(keys.ReasonUnknown)
+	case verdict.Reason != keys.OK:
+		out.Code = string(verdict.Reason)
+	case !found:
+		out.Code = codeNoRoute
+	default:
+		out.decide(rt, params, &verdict.Identity)
+	}
+	if out.Code != string(keys.ReasonMalformed) && out.Code != string(keys.ReasonUnknown) {
+		id := keyID(verdict.KeyID)
+		out.KeyID = &id
+	}
+	return ok(http.StatusOK, out, nil, nil), nil
+}
+
+// visible reports whether the caller may see the key.
+func (a *api) visible(c *call, verdict *verify.Verdict) (bool, error) {
+	if verdict.KeyID == "" {
+		return false, nil
+	}
+	_, err := a.cfg.Service.Get(c.Context(), c.caller, keys.Ref{ID: verdict.KeyID})
+	if errors.Is(err, keys.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (v *verdictView) describe(rt route.Route) {
+	v.Rule = &ruleView{Method: rt.Method, Path: rt.Path, Credential: credentialName(rt)}
+	if rt.Permission != "" {
+		v.Permission = &rt.Permission
+	}
+}
+
+func credentialName(rt route.Route) string {
+	if rt.Public {
+		return "none"
+	}
+	return string(rt.Credential)
+}
+
+// decide says what a live key may do on a route, by the same two questions as the guard.
+func (v *verdictView) decide(rt route.Route, params map[string]string, id *keys.Identity) {
+	if rt.Permission != "" {
+		i := slices.IndexFunc(id.Permissions, func(p string) bool { return keys.Holds([]string{p}, rt.Permission) })
+		if i < 0 {
+			v.Code = codeScope
+			return
+		}
+		v.GrantedBy = &id.Permissions[i]
+	}
+	if rt.Customer != "" && !keys.CoversCustomers(id.Customers, []string{params[rt.Customer]}) {
+		v.Code, v.GrantedBy = codeCustomerScope, nil
+		return
+	}
+	v.Valid, v.Code = true, codeOK
+}
