@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/keyreeve/keyreeve/infra/local/atomicfile"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 )
 
@@ -29,7 +30,7 @@ func EnsurePeppers(file string) error {
 		if err != nil {
 			return err
 		}
-		return WriteFile(file, text)
+		return atomicfile.Write(file, text)
 	}
 	if err != nil {
 		return err

@@ -21,11 +21,11 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/keyreeve/keyreeve/infra/local/atomicfile"
 	"github.com/keyreeve/keyreeve/infra/local/ids"
 )
 
@@ -186,7 +186,7 @@ func (m *Manager) put(in request) (map[string]any, error) {
 	case len(in.VersionStages) > 1 || len(in.VersionStages) == 1 && in.VersionStages[0] != stageCurrent:
 		return nil, &fault{"InvalidParameterException", "Only the stage AWSCURRENT is supported here."}
 	}
-	if err := WriteFile(m.file, []byte(*in.SecretString)); err != nil {
+	if err := atomicfile.Write(m.file, []byte(*in.SecretString)); err != nil {
 		return nil, fmt.Errorf("writing the secret's file: %w", err)
 	}
 	m.seen, m.version = *in.SecretString, in.ClientRequestToken
@@ -212,26 +212,3 @@ func (m *Manager) describe() (map[string]any, error) {
 
 // epoch is a time as the protocol writes it: seconds with a fraction.
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
-
-// WriteFile puts a secret into a file that only its owner may read (0600), replacing what
-// was there in one step.
-func WriteFile(name string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*") // made with 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
-}

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyreeve/keyreeve/infra/local/atomicfile"
 	"github.com/keyreeve/keyreeve/infra/local/secrets"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 )
@@ -40,7 +41,7 @@ func serve(t *testing.T, file, accessKeyID string) *secretsmanager.Client {
 func fileWith(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "peppers.json")
-	if err := secrets.WriteFile(file, []byte(text)); err != nil {
+	if err := atomicfile.Write(file, []byte(text)); err != nil {
 		t.Fatal(err)
 	}
 	return file
