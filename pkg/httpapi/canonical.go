@@ -89,7 +89,7 @@ type deletedView struct {
 // createKey is the body of a create.
 type createKey struct {
 	Name           string            `json:"name" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0][^\\x00-\\x1f\\x7f-\\x9f]*$" doc:"Descriptive name, 1 to 100 characters, not blank." example:"Production API"`
-	Environment    *string           `json:"environment,omitempty" enum:"production,staging,development" doc:"Default: production for a production caller, else the caller's own."`
+	Environment    *string           `json:"environment,omitempty" enum:"production,staging,development" doc:"Default: the caller's own."`
 	Permissions    *[]string         `json:"permissions,omitempty" maxItems:"50" doc:"Default: what the caller holds, less api_keys:…"`
 	Customers      *[]string         `json:"customers,omitempty" maxItems:"100" doc:"Customers that the key is confined to. Default: the caller's."`
 	Owner          *string           `json:"owner,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*$" doc:"Who is responsible for the key."`

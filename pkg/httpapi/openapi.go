@@ -36,6 +36,7 @@ func describe(operations []operation, table *route.Table, settings *config.Setti
 		problems: problemsByCode(),
 		rows:     map[string]route.Route{},
 	}
+	d.failure = d.registry.Schema(of[failure](), true, "")
 	d.api = &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
@@ -46,9 +47,10 @@ func describe(operations []operation, table *route.Table, settings *config.Setti
 				"A key works only in its own environment; on another it is an unknown key (401). " +
 				"Bodies are strict JSON: an unknown field is an error.",
 		},
-		Components: &huma.Components{Schemas: d.registry, SecuritySchemes: securitySchemes()},
+		Components: &huma.Components{
+			Schemas: d.registry, SecuritySchemes: securitySchemes(), Headers: headers(), Responses: map[string]*huma.Response{},
+		},
 	}
-	d.failure = d.registry.Schema(of[failure](), true, "")
 	for _, rt := range table.Routes() {
 		d.rows[rt.Method+" "+rt.Path] = rt
 	}
@@ -171,10 +173,10 @@ func (d *document) own(o *operation) error {
 		answer.Content = jsonContent(s)
 	}
 	if o.etag {
-		answer.Headers["ETag"] = header("The key's version, for If-Match.", &huma.Schema{Type: huma.TypeString, Pattern: `^"[1-9][0-9]*"$`})
+		answer.Headers["ETag"] = headerRef("ETag")
 	}
 	if o.idempotent {
-		answer.Headers["Idempotency-Replayed"] = header("true: the answer of an earlier request with this Idempotency-Key.", &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}})
+		answer.Headers["Idempotency-Replayed"] = headerRef("Idempotency-Replayed")
 	}
 	if !rt.Public {
 		rateLimitHeaders(answer)
@@ -230,25 +232,31 @@ func (d *document) refusals(op *huma.Operation, codes []string) {
 	byStatus := map[int][]string{}
 	for _, code := range codes {
 		status := d.problems[code].Status
-		if !slices.Contains(byStatus[status], code) {
-			byStatus[status] = append(byStatus[status], code)
-		}
+		byStatus[status] = append(byStatus[status], code)
 	}
-	for _, status := range slices.Sorted(maps.Keys(byStatus)) {
-		sorted := byStatus[status]
-		slices.Sort(sorted)
-		r := &huma.Response{Description: "error.code: " + strings.Join(sorted, ", ") + ".", Content: jsonContent(d.failure), Headers: map[string]*huma.Param{}}
+	for status, codes := range byStatus {
+		slices.Sort(codes)
+		op.Responses[strconv.Itoa(status)] = d.refusal(status, slices.Compact(codes))
+	}
+}
+
+// refusal refers to the one response with that status and those codes.
+func (d *document) refusal(status int, codes []string) *huma.Response {
+	name := fmt.Sprintf("%d_%s", status, strings.Join(codes, "-"))
+	if d.api.Components.Responses[name] == nil {
+		r := &huma.Response{Description: "error.code: " + strings.Join(codes, ", ") + ".", Content: jsonContent(d.failure), Headers: map[string]*huma.Param{}}
 		switch status {
 		case http.StatusUnauthorized:
-			r.Headers["WWW-Authenticate"] = header("Present when the gateway itself refuses.", &huma.Schema{Type: huma.TypeString})
+			r.Headers["WWW-Authenticate"] = headerRef("WWW-Authenticate")
 		case http.StatusTooManyRequests:
 			rateLimitHeaders(r)
-			r.Headers["Retry-After"] = retryAfter()
+			r.Headers["Retry-After"] = headerRef("Retry-After")
 		case http.StatusServiceUnavailable, http.StatusInternalServerError, http.StatusConflict:
-			r.Headers["Retry-After"] = retryAfter()
+			r.Headers["Retry-After"] = headerRef("Retry-After")
 		}
-		op.Responses[strconv.Itoa(status)] = r
+		d.api.Components.Responses[name] = r
 	}
+	return &huma.Response{Ref: "#/components/responses/" + name}
 }
 
 func (d *document) answer(a *answerSchema) *huma.Schema {
@@ -328,27 +336,36 @@ func jsonContent(s *huma.Schema) map[string]*huma.MediaType {
 	return map[string]*huma.MediaType{"application/json": {Schema: s}}
 }
 
-func header(text string, s *huma.Schema) *huma.Param {
-	return &huma.Param{Description: text, Schema: s}
+// headers describes the headers of answers, by name.
+func headers() map[string]*huma.Header {
+	text := func(about string, s *huma.Schema) *huma.Header { return &huma.Header{Description: about, Schema: s} }
+	count := func(about string, minimum float64) *huma.Header {
+		return text(about, &huma.Schema{Type: huma.TypeInteger, Minimum: new(minimum), Maximum: new(100000000.0)})
+	}
+	anything := &huma.Schema{Type: huma.TypeString}
+	return map[string]*huma.Header{
+		"ETag":                  text("The key's version, for If-Match.", &huma.Schema{Type: huma.TypeString, Pattern: `^"[1-9][0-9]*"$`}),
+		"Idempotency-Replayed":  text("true: the answer of an earlier request with this Idempotency-Key.", &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}}),
+		"RateLimit":             text("Requests left (r), and seconds (t) until all of them are free again.", anything),
+		"RateLimit-Policy":      text("Requests (q) allowed in any w seconds.", anything),
+		"X-RateLimit-Limit":     count("Requests allowed in any 60 seconds.", 0),
+		"X-RateLimit-Remaining": count("Requests left.", 0),
+		"X-RateLimit-Reset":     count("Seconds until all of them are free again.", 0),
+		"Retry-After":           count("Seconds to wait.", 1),
+		"WWW-Authenticate":      text("There when the gateway itself refuses.", anything),
+	}
 }
 
-func retryAfter() *huma.Param {
-	return header("Seconds to wait.", &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(3600.0)})
-}
+func headerRef(name string) *huma.Header { return &huma.Header{Ref: "#/components/headers/" + name} }
 
 // rateLimitHeaders adds what the guard tells with every answer that it had a part in.
 func rateLimitHeaders(r *huma.Response) {
 	if r.Headers == nil {
-		r.Headers = map[string]*huma.Param{}
+		r.Headers = map[string]*huma.Header{}
 	}
-	count := func() *huma.Schema {
-		return &huma.Schema{Type: huma.TypeInteger, Minimum: new(0.0), Maximum: new(100000000.0)}
+	for _, name := range []string{"RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"} {
+		r.Headers[name] = headerRef(name)
 	}
-	r.Headers["RateLimit-Policy"] = header("Requests (q) allowed in any w seconds.", &huma.Schema{Type: huma.TypeString})
-	r.Headers["RateLimit"] = header("Requests left (r), and seconds (t) until all of them are free again.", &huma.Schema{Type: huma.TypeString})
-	r.Headers["X-RateLimit-Limit"] = header("Requests allowed in any 60 seconds.", count())
-	r.Headers["X-RateLimit-Remaining"] = header("Requests left.", count())
-	r.Headers["X-RateLimit-Reset"] = header("Seconds until all of them are free again.", count())
 }
 
 // template is the path as OpenAPI writes it, which knows no "{proxy+}".

@@ -252,6 +252,9 @@ func (w *world) documented(r *http.Request, a answer) {
 		w.t.Errorf("%s %s: status %d is not documented", op.method, op.path, a.Code)
 		return
 	}
+	if name, ok := strings.CutPrefix(response.Ref, "#/components/responses/"); ok {
+		response = d.api.Components.Responses[name]
+	}
 	for name := range response.Headers {
 		if name == "ETag" && a.Header().Get("ETag") == "" {
 			w.t.Errorf("%s %s: the documented ETag is missing", op.method, op.path)
