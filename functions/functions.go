@@ -25,7 +25,7 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 	},
 	"keys": func(w *wiring) (lambda.Handler, error) {
 		return w.behindGuard("keys", keysfn.New(keysfn.Config{
-			Service: w.service(), Verifier: w.verifier(), Table: w.table, Settings: w.cfg.Settings,
+			Service: w.service(), Verifier: w.verifier(), Table: w.table, Settings: w.cfg.Settings, Log: w.log,
 		})), nil
 	},
 	"sample": func(w *wiring) (lambda.Handler, error) {
