@@ -5,10 +5,21 @@
 //
 // It is data, so that a user protects an API of their own by editing a file:
 // routes.json (schema: routes.schema.json) holds the replaceable part, the sample API;
-// management.json holds the routes that are always there.
+// management.json holds the routes that are always there, and no file can change those.
+//
+// Promises: a table that [Load] returns can be built in API Gateway; every permission
+// that a route asks for is in the catalogue; and no unguarded route is opened by the IAM
+// policy of another one (overlap.go). A [Table] is immutable and safe for concurrent use.
 //
 // The package imports the standard library alone.
 package route
+
+import (
+	_ "embed"
+	"slices"
+	"strings"
+	"sync"
+)
 
 // Credential is the header that carries the key on a route. API Gateway requires every
 // identity source of an authorizer at once, so "either header" could not be cached: each
@@ -23,10 +34,10 @@ const (
 
 // Route is one row of the table.
 type Route struct {
-	Method     string     `json:"method"`               // an HTTP method, or ANY: every one but OPTIONS
+	Method     string     `json:"method"`               // an HTTP method, or ANY: every one but OPTIONS that the path names no row for
 	Path       string     `json:"path"`                 // resource path without trailing slash: /v1/customers/{customerId}
 	Permission string     `json:"permission,omitempty"` // resource:action that the key must hold; empty: any live key
-	Credential Credential `json:"credential,omitempty"` // default X-API-Key
+	Credential Credential `json:"credential,omitempty"` // default X-API-Key; empty on a public route
 	Function   string     `json:"function"`             // row of the function table: keys, sample, …
 	Customer   string     `json:"customer,omitempty"`   // the path parameter that names a customer
 	Unguarded  bool       `json:"unguarded,omitempty"`  // no guard in front of it: limits and revocation wait for the cache
@@ -37,4 +48,89 @@ type Route struct {
 type Permission struct {
 	Name  string `json:"name"`  // resource:action
 	Label string `json:"label"` // for people: "License Management"
+}
+
+// Methods lists what ANY stands for. OPTIONS is not among them: it belongs to preflight
+// requests, which carry no credential (Fetch standard, section 4.8).
+func Methods() []string { return []string{"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"} }
+
+// Table is the whole list.
+type Table struct {
+	routes      []Route // sorted by path and method, without ANY
+	permissions []Permission
+	exact       map[key]int // index in routes
+	known       map[string]bool
+	root        *node
+}
+
+type key struct{ method, path string }
+
+var (
+	//go:embed management.json
+	managementJSON []byte
+	//go:embed routes.json
+	sampleJSON []byte
+)
+
+var builtIn = sync.OnceValue(func() *Table {
+	t, err := Load(nil)
+	if err != nil {
+		panic(err) // the embedded files are tested
+	}
+	return t
+})
+
+// Default is the table with the sample's routes.
+func Default() *Table { return builtIn() }
+
+// Routes returns all routes, sorted by path and then method: ANY is expanded and
+// defaults are filled in. The slice is the caller's own.
+func (t *Table) Routes() []Route { return slices.Clone(t.routes) }
+
+// Lookup finds a route by method and resource path, as Lambda's event names it
+// ("/v1/customers/{customerId}"), with or without a trailing slash.
+func (t *Table) Lookup(method, resource string) (Route, bool) {
+	if len(resource) > 1 {
+		resource = strings.TrimSuffix(resource, "/")
+	}
+	i, ok := t.exact[key{method, resource}]
+	if !ok {
+		return Route{}, false
+	}
+	return t.routes[i], true
+}
+
+// Permissions returns the catalogue, in the order of the files: Keyreeve's own first.
+// The slice is the caller's own.
+func (t *Table) Permissions() []Permission { return slices.Clone(t.permissions) }
+
+// KnownPermission reports whether p may be granted: a row of the catalogue, "*", or
+// "resource:*" of a resource in the catalogue.
+func (t *Table) KnownPermission(p string) bool { return t.known[p] }
+
+// Label is what a person reads for a permission that may be granted: the catalogue's
+// label, the joined labels of what "resource:*" covers, "Full Access" for "*". It is
+// empty for any other.
+func (t *Table) Label(p string) string {
+	if p == "*" {
+		return "Full Access"
+	}
+	resource, action, _ := strings.Cut(p, ":")
+	var labels []string
+	for _, c := range t.permissions {
+		if c.Name == p || action == "*" && strings.HasPrefix(c.Name, resource+":") {
+			labels = append(labels, c.Label)
+		}
+	}
+	return strings.Join(labels, ", ")
+}
+
+// Functions lists the functions that serve routes, sorted.
+func (t *Table) Functions() []string {
+	var out []string
+	for _, r := range t.routes {
+		out = append(out, r.Function)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
