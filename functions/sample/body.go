@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyreeve/keyreeve/functions/sample/document"
+	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/httpapi"
 )
 
@@ -38,6 +40,9 @@ func (c *call) decode(v any) error {
 	if len(text) > maxBodyBytes {
 		return errTooLarge
 	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil // an empty object: what is needed is then missing by name
+	}
 	if jsontext.Value(text).Kind() != jsontext.KindBeginObject {
 		return errNotJSON
 	}
@@ -46,8 +51,14 @@ func (c *call) decode(v any) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, json.ErrUnknownName):
-		return errUnknownField
+	case errors.As(err, &semantic) && errors.Is(err, json.ErrUnknownName):
+		p := errUnknownField
+		p.Fields = []httpapi.FieldProblem{{Field: "(unknown)", Message: "is not a field of this request"}}
+		// A name is repeated only if it cannot be a key in the wrong place.
+		if name := semantic.JSONPointer.LastToken(); len(name) < apikey.SecretLen && validID(name) {
+			p.Fields[0].Field = name
+		}
+		return p
 	case errors.As(err, &semantic):
 		return invalid(fieldName(semantic.JSONPointer), "has the wrong type or form")
 	}

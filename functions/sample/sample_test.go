@@ -307,7 +307,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		status     int
 		code       string
 	}{
-		{"/v1/customers", ``, 400, "invalid_json"},
+		{"/v1/customers", ``, 400, "validation_failed"},
 		{"/v1/customers", `null`, 400, "invalid_json"},
 		{"/v1/customers", `[]`, 400, "invalid_json"},
 		{"/v1/customers", `{"name":"N"`, 400, "invalid_json"},
@@ -325,13 +325,26 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		{"/v1/workspaces", `{"name":"` + strings.Repeat("x", 64<<10) + `"}`, 413, "body_too_large"},
 	} {
 		fields := c.refused(b.status, b.code, "POST", b.path, b.body)
-		if b.code == "validation_failed" && len(fields) != 1 {
+		if (b.code == "validation_failed" || b.code == "unknown_field") && len(fields) != 1 {
 			t.Errorf("POST %s: fields = %v, want one", b.path, fields)
 		}
 	}
 	for _, list := range []string{"/v1/customers", "/v1/workspaces"} {
 		data, _ := c.must(200, "GET", list, "")
 		diff(t, list+" after refused creates", any([]any{}), data)
+	}
+}
+
+func TestAnUnknownFieldIsNamedUnlessItMayBeAKey(t *testing.T) {
+	c := newClient(t, &sampletest.Memory{})
+	for name, want := range map[string]string{
+		"accountId":                   "accountId",
+		strings.Repeat("x", 32):       "(unknown)",
+		"a key in the wrong place":    "(unknown)",
+		strings.Repeat("x", 31) + "é": "(unknown)",
+	} {
+		got := c.refused(400, "unknown_field", "POST", "/v1/customers", `{"name":"N","`+name+`":1}`)
+		diff(t, name, []string{want}, got)
 	}
 }
 
