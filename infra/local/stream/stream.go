@@ -3,8 +3,9 @@
 //
 // The model: [Run] reads every shard from its oldest record, parents before children, four
 // times a second, and calls the function with batches in the shape of Lambda's DynamoDB
-// event. A batch that fails is sent again, unchanged, until it succeeds; nothing behind it
-// in its shard is delivered before.
+// event. A batch that fails is sent again until it succeeds: from the first record that the
+// function names in its answer (ReportBatchItemFailures), or else unchanged. Nothing behind
+// it in its shard is delivered before.
 //
 // Promises: each record is delivered at least once, and those of one item in the order of
 // its changes. With a checkpoint file a later Run goes on where the last one stopped, and
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
@@ -31,8 +33,9 @@ type Options struct {
 	Client    *dynamodbstreams.Client
 	StreamARN string
 	Region    string
-	// Invoke calls the function with an event; an error means: again.
-	Invoke func(ctx context.Context, event []byte) error
+	// Invoke calls the function with an event and returns its answer. An error means: all
+	// of it again.
+	Invoke func(ctx context.Context, event []byte) ([]byte, error)
 	// Checkpoint is the file that remembers what has been delivered. Empty: all that the
 	// stream holds is delivered at each Run.
 	Checkpoint string
@@ -198,21 +201,30 @@ func (r *reader) iterate(ctx context.Context, id string) error {
 	return nil
 }
 
-// deliver calls the function until it succeeds or ctx ends.
+// deliver calls the function until all records have succeeded or ctx ends.
 func (r *reader) deliver(ctx context.Context, records []types.Record) error {
-	event, err := json.Marshal(Event(r.o.Region, r.o.StreamARN, records))
-	if err != nil {
-		return fmt.Errorf("encoding the event: %w", err)
-	}
 	wait := r.o.RetryAfter
 	for attempt := 1; ; attempt++ {
-		if err = r.o.Invoke(ctx, event); err == nil {
-			return nil
+		event, err := json.Marshal(Event(r.o.Region, r.o.StreamARN, records))
+		if err != nil {
+			return fmt.Errorf("encoding the event: %w", err)
+		}
+		answer, err := r.o.Invoke(ctx, event)
+		left := records
+		if err == nil {
+			if left = failed(records, answer); len(left) == 0 {
+				return nil
+			}
+			err = errors.New("the function reports records that failed")
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		r.o.Log.Warn("stream: the function failed; the batch is sent again", "attempt", attempt, "records", len(records), "error", err)
+		r.o.Log.Warn("stream: the function failed; records are sent again", "attempt", attempt, "records", len(left), "of", len(records), "error", err)
+		if len(left) < len(records) {
+			wait = r.o.RetryAfter // it moves on
+		}
+		records = left
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -220,6 +232,27 @@ func (r *reader) deliver(ctx context.Context, records []types.Record) error {
 		}
 		wait = min(2*wait, 100*r.o.RetryAfter)
 	}
+}
+
+// failed is what of a batch is to be repeated: everything from the first record that the
+// answer names, and all of it where the answer names something else
+// (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html,
+// "Success and failure conditions").
+func failed(records []types.Record, answer []byte) []types.Record {
+	var report struct {
+		Failures []struct {
+			ID *string `json:"itemIdentifier"`
+		} `json:"batchItemFailures"`
+	}
+	if len(answer) > 0 && json.Unmarshal(answer, &report) != nil {
+		return records
+	}
+	from := len(records)
+	for _, f := range report.Failures {
+		i := slices.IndexFunc(records, func(r types.Record) bool { return f.ID != nil && *f.ID == *r.Dynamodb.SequenceNumber })
+		from = min(from, max(i, 0))
+	}
+	return records[from:]
 }
 
 func (r *reader) shards(ctx context.Context) ([]types.Shard, error) {
