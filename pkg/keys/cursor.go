@@ -50,9 +50,13 @@ func (s *Service) openCursor(ctx context.Context, c *Caller, q *Query) (*place, 
 	if len(q.Cursor) > maxCursorChars {
 		return nil, ErrInvalidCursor
 	}
-	// Strict: of the texts that would decode to the same bytes only one is the cursor.
-	text, err := base64.RawURLEncoding.Strict().DecodeString(q.Cursor)
-	if err != nil || len(text) < 2 || text[0] != cursorFormat || len(text) < 2+int(text[1])+16+sha256.Size {
+	// Of the texts that decode to the same bytes (line breaks, spare bits) only one is the
+	// cursor.
+	text, err := base64.RawURLEncoding.DecodeString(q.Cursor)
+	if err != nil || base64.RawURLEncoding.EncodeToString(text) != q.Cursor {
+		return nil, ErrInvalidCursor
+	}
+	if len(text) < 2 || text[0] != cursorFormat || len(text) < 2+int(text[1])+16+sha256.Size {
 		return nil, ErrInvalidCursor
 	}
 	body, sum := text[:len(text)-sha256.Size], text[len(text)-sha256.Size:]

@@ -25,15 +25,17 @@ type World struct {
 }
 
 // NewWorld returns a World with the default settings, in which every permission of
-// Catalogue may be granted. Waits between attempts are real.
-func NewWorld(store keys.Store) *World {
-	w := &World{
-		Store: store, Clock: NewClock(), Peppers: NewPeppers(), Canary: &Canary{},
-		Settings: config.DefaultSettings(),
+// Catalogue may be granted. Waits between attempts are real. What adjust changes in the
+// Service's configuration holds for the World too.
+func NewWorld(store keys.Store, adjust ...func(*keys.Config)) *World {
+	w := &World{Clock: NewClock(), Peppers: NewPeppers(), Canary: &Canary{}}
+	c := keys.Config{
+		Store: store, Peppers: w.Peppers, Settings: config.DefaultSettings(), Known: Known, Clock: w.Clock.Now,
 	}
-	w.Service = keys.NewService(keys.Config{
-		Store: store, Peppers: w.Peppers, Settings: w.Settings, Known: Known, Clock: w.Clock.Now,
-	})
+	for _, f := range adjust {
+		f(&c)
+	}
+	w.Store, w.Settings, w.Service = c.Store, c.Settings, keys.NewService(c)
 	return w
 }
 
