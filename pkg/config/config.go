@@ -7,6 +7,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"time"
 )
@@ -18,7 +19,7 @@ type Config struct {
 
 	KeysTable    string // KEYS_TABLE
 	MetersTable  string // METERS_TABLE
-	SampleTable  string // SAMPLE_TABLE
+	SampleTable  string // SAMPLE_TABLE: needed by the function sample alone
 	PepperSecret string // PEPPER_SECRET: name or ARN of the ring in Secrets Manager
 
 	Settings   Settings // KEYREEVE_SETTINGS, JSON; empty: the defaults
@@ -37,34 +38,22 @@ type Config struct {
 	StoreTimeout time.Duration
 }
 
-// Load reads the environment through getenv (os.Getenv).
+// Load reads the environment through getenv (os.Getenv). The error lists every variable
+// that is missing or wrong by its name and quotes no value.
 func Load(getenv func(string) string) (Config, error) {
-	var errs []error
-	need := func(name string) string {
-		v := getenv(name)
-		if v == "" {
-			errs = append(errs, fmt.Errorf("environment: %s is not set", name))
-		}
-		return v
-	}
-	first := func(names ...string) string {
-		for _, n := range names {
-			if v := getenv(n); v != "" {
-				return v
-			}
-		}
-		return ""
-	}
+	l := &loader{getenv: getenv}
 	c := Config{
-		Function: need("_HANDLER"), Region: need("AWS_REGION"),
-		KeysTable: need("KEYS_TABLE"), MetersTable: need("METERS_TABLE"),
-		SampleTable: getenv("SAMPLE_TABLE"), PepperSecret: need("PEPPER_SECRET"),
+		Function: l.need("_HANDLER"), Region: l.need("AWS_REGION"),
+		KeysTable: l.need("KEYS_TABLE"), MetersTable: l.need("METERS_TABLE"), PepperSecret: l.need("PEPPER_SECRET"),
 		RoutesFile:  getenv("ROUTES_FILE"),
-		AccessKeyID: getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: getenv("AWS_SECRET_ACCESS_KEY"),
+		AccessKeyID: l.need("AWS_ACCESS_KEY_ID"), SecretAccessKey: l.need("AWS_SECRET_ACCESS_KEY"),
 		SessionToken:           getenv("AWS_SESSION_TOKEN"),
-		DynamoDBEndpoint:       first("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"),
-		SecretsManagerEndpoint: first("AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"),
+		DynamoDBEndpoint:       l.endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
+		SecretsManagerEndpoint: l.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
 		StoreTimeout:           2 * time.Second,
+	}
+	if c.Function == "sample" {
+		c.SampleTable = l.need("SAMPLE_TABLE")
 	}
 	settings := getenv("KEYREEVE_SETTINGS")
 	if settings == "" {
@@ -72,14 +61,51 @@ func Load(getenv func(string) string) (Config, error) {
 	}
 	var err error
 	if c.Settings, err = ParseSettings([]byte(settings)); err != nil {
-		errs = append(errs, fmt.Errorf("environment: KEYREEVE_SETTINGS: %w", err))
+		l.errs = append(l.errs, fmt.Errorf("environment: KEYREEVE_SETTINGS: %w", err))
 	}
 	if v := getenv("STORE_TIMEOUT"); v != "" {
 		if c.StoreTimeout, err = time.ParseDuration(v); err != nil || c.StoreTimeout <= 0 {
-			errs = append(errs, errors.New("environment: STORE_TIMEOUT: want a positive duration such as 2s"))
+			l.fail("STORE_TIMEOUT", "want a positive duration such as 2s")
 		}
 	}
-	return c, errors.Join(errs...)
+	if len(l.errs) > 0 {
+		return Config{}, errors.Join(l.errs...)
+	}
+	return c, nil
+}
+
+type loader struct {
+	getenv func(string) string
+	errs   []error
+}
+
+func (l *loader) fail(name, text string) {
+	l.errs = append(l.errs, fmt.Errorf("environment: %s: %s", name, text))
+}
+
+func (l *loader) need(name string) string {
+	v := l.getenv(name)
+	if v == "" {
+		l.fail(name, "is not set")
+	}
+	return v
+}
+
+// endpoint reads what replaces one service's endpoint, or every service's
+// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html).
+func (l *loader) endpoint(name string) string {
+	v := l.getenv(name)
+	if v == "" {
+		name = "AWS_ENDPOINT_URL"
+		v = l.getenv(name)
+	}
+	if v == "" {
+		return ""
+	}
+	if u, err := url.Parse(v); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		l.fail(name, "want a URL such as http://127.0.0.1:8000")
+	}
+	return v
 }
 
 // FromEnvironment is Load of the process's own environment.

@@ -1,20 +1,19 @@
 package config
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"net/url"
 	"slices"
 )
 
 // Settings is what a deployment chooses: the preset files in infra/presets hold it, and
-// cdk.json's context. Zero fields take the defaults of [DefaultSettings].
+// cdk.json's context. What the JSON leaves out keeps the value of [DefaultSettings], down
+// to a single environment's prefix or a single plan's field.
 type Settings struct {
-	// Prefixes of key strings by face ("canonical", "account") and environment. A face
-	// or environment that is missing takes the canonical one, then the default.
+	// Prefixes of key strings by face ("canonical", "account") and environment. The
+	// account face uses the canonical prefix where it has none of its own. To change a
+	// prefix without killing a key, move the old one to the accepted ones.
 	Prefixes map[string]map[string]Prefix `json:"prefixes,omitempty"`
 	// SharedStage switches the stage "shared" on, which takes keys of any environment.
 	SharedStage bool `json:"sharedStage,omitempty"`
@@ -28,7 +27,7 @@ type Settings struct {
 	RetentionDays int `json:"retentionDays,omitempty"`
 	// AuthorizerCacheSeconds is how long API Gateway may keep a policy (0–3600).
 	AuthorizerCacheSeconds *int `json:"authorizerCacheSeconds,omitempty"`
-	// CORSOrigins that browsers may call from; ["*"] by default.
+	// CORSOrigins that browsers may call from; ["*"] by default, [] for none.
 	CORSOrigins []string `json:"corsOrigins,omitempty"`
 }
 
@@ -72,109 +71,60 @@ func DefaultSettings() Settings {
 	}
 }
 
-// ParseSettings reads settings in JSON, fills in the defaults and validates. The error
-// lists every field at fault.
-func ParseSettings(text []byte) (Settings, error) {
-	var s Settings
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
-		return Settings{}, fmt.Errorf("settings: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return Settings{}, errors.New("settings: something follows the JSON object")
-	}
-	s.fill(DefaultSettings())
-	return s, s.validate()
-}
-
-func (s *Settings) fill(d Settings) {
-	if s.Prefixes == nil {
-		s.Prefixes = map[string]map[string]Prefix{}
-	}
-	for face, envs := range d.Prefixes {
-		if s.Prefixes[face] == nil {
-			s.Prefixes[face] = map[string]Prefix{}
-		}
-		for env, p := range envs {
-			if _, ok := s.Prefixes[face][env]; !ok {
-				s.Prefixes[face][env] = p
-			}
-		}
-	}
-	if s.Plans == nil {
-		s.Plans = d.Plans
-	}
-	if s.DefaultPlan == "" {
-		s.DefaultPlan = d.DefaultPlan
-	}
-	if s.DevelopmentFactor == 0 {
-		s.DevelopmentFactor = d.DevelopmentFactor
-	}
-	if s.RetentionDays == 0 {
-		s.RetentionDays = d.RetentionDays
-	}
-	if s.AuthorizerCacheSeconds == nil {
-		s.AuthorizerCacheSeconds = d.AuthorizerCacheSeconds
-	}
-	if s.CORSOrigins == nil {
-		s.CORSOrigins = d.CORSOrigins
-	}
-}
-
-func (s *Settings) validate() error {
-	var errs []error
-	bad := func(field, format string, a ...any) {
-		errs = append(errs, fmt.Errorf("settings: %s: %s", field, fmt.Sprintf(format, a...)))
-	}
+func (s *Settings) validate(p *parser) {
 	for _, face := range slices.Sorted(maps.Keys(s.Prefixes)) {
 		if !slices.Contains(faces, face) {
-			bad("prefixes."+face, "unknown face, want one of %v", faces)
+			p.fail("prefixes."+face, "unknown face, want one of %v", faces)
+			continue
 		}
 		for _, env := range slices.Sorted(maps.Keys(s.Prefixes[face])) {
 			field := "prefixes." + face + "." + env
 			if !slices.Contains(environments, env) {
-				bad(field, "unknown environment, want one of %v", environments)
+				p.fail(field, "unknown environment, want one of %v", environments)
+				continue
 			}
-			p := s.Prefixes[face][env]
-			for _, v := range append([]string{p.Issue}, p.Accept...) {
-				if !validPrefix(v) {
-					bad(field, "%q is no prefix: want 1 to 32 of a-z, 0-9 and inner '_', starting with a letter", v)
+			const form = "want 1 to 32 of a-z, 0-9 and inner '_', starting with a letter"
+			if !validPrefix(s.Prefixes[face][env].Issue) {
+				p.fail(field+".issue", form)
+			}
+			for i, prefix := range s.Prefixes[face][env].Accept {
+				if !validPrefix(prefix) {
+					p.fail(fmt.Sprintf("%s.accept[%d]", field, i), form)
 				}
 			}
 		}
 	}
-	for _, name := range []string{"free", "pro", "enterprise"} {
-		if _, ok := s.Plans[name]; !ok {
-			bad("plans."+name, "missing")
-		}
-	}
 	for _, name := range slices.Sorted(maps.Keys(s.Plans)) {
-		p := s.Plans[name]
-		if p.RateLimit < 1 || p.RateLimit > 1_000_000 {
-			bad("plans."+name+".rateLimit", "want 1 to 1000000 requests a minute")
+		if !validPrefix(name) {
+			p.fail("plans", "a plan's name is 1 to 32 of a-z, 0-9 and inner '_', starting with a letter")
+			continue
 		}
-		if p.Keys < 1 || p.Keys > 10_000 {
-			bad("plans."+name+".keys", "want 1 to 10000")
-		}
+		plan := s.Plans[name]
+		p.between("plans."+name+".rateLimit", plan.RateLimit, 1, 1_000_000)
+		p.between("plans."+name+".keys", plan.Keys, 1, 10_000)
 	}
 	if _, ok := s.Plans[s.DefaultPlan]; !ok {
-		bad("defaultPlan", "names no plan")
+		p.fail("defaultPlan", "names no plan")
 	}
-	if s.DevelopmentFactor < 1 || s.DevelopmentFactor > 100 {
-		bad("developmentFactor", "want 1 to 100")
+	p.between("developmentFactor", s.DevelopmentFactor, 1, 100)
+	p.between("retentionDays", s.RetentionDays, 1, 3650)
+	p.between("authorizerCacheSeconds", *s.AuthorizerCacheSeconds, 0, 3600) // API Gateway's bounds of authorizerResultTtlInSeconds
+	for i, origin := range s.CORSOrigins {
+		if origin != "*" && !validOrigin(origin) {
+			p.fail(fmt.Sprintf("corsOrigins[%d]", i), `want "*" or an origin such as https://app.example.com`)
+		}
 	}
-	if s.RetentionDays < 1 || s.RetentionDays > 3650 {
-		bad("retentionDays", "want 1 to 3650")
-	}
-	if t := *s.AuthorizerCacheSeconds; t < 0 || t > 3600 {
-		bad("authorizerCacheSeconds", "want 0 to 3600")
-	}
-	return errors.Join(errs...)
 }
 
-// validPrefix repeats apikey.ValidPrefix's rule, which this package may not import; a
-// test of package functions holds the two together.
+// validOrigin reports whether o is an origin as browsers send it (RFC 6454 section 6.2):
+// scheme, host and port, nothing else.
+func validOrigin(o string) bool {
+	u, err := url.Parse(o)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && o == u.Scheme+"://"+u.Host
+}
+
+// validPrefix repeats apikey.ValidPrefix's rule, for this package may import nothing but
+// the standard library; a test holds the two together.
 func validPrefix(p string) bool {
 	if len(p) == 0 || len(p) > 32 || p[0] < 'a' || p[0] > 'z' || p[len(p)-1] == '_' {
 		return false

@@ -1,0 +1,122 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyreeve/keyreeve/pkg/config"
+)
+
+// env is a whole environment with some variables changed; "" takes one away.
+func env(changes map[string]string) func(string) string {
+	vars := map[string]string{
+		"_HANDLER": "keys", "AWS_REGION": "eu-central-1", "KEYS_TABLE": "k", "METERS_TABLE": "m", "PEPPER_SECRET": "p",
+		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "access-secret-value",
+	}
+	for name, v := range changes {
+		vars[name] = v
+	}
+	return func(name string) string { return vars[name] }
+}
+
+func TestAWholeEnvironment(t *testing.T) {
+	got, err := config.Load(env(map[string]string{
+		"_HANDLER": "sample", "SAMPLE_TABLE": "s", "ROUTES_FILE": "/var/task/routes.json", "AWS_SESSION_TOKEN": "token",
+		"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000", "AWS_ENDPOINT_URL": "https://emulator.example",
+		"STORE_TIMEOUT": "750ms", "KEYREEVE_SETTINGS": `{"sharedStage": true}`,
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := config.DefaultSettings()
+	settings.SharedStage = true
+	want := config.Config{
+		Function: "sample", Region: "eu-central-1", KeysTable: "k", MetersTable: "m", SampleTable: "s", PepperSecret: "p",
+		Settings: settings, RoutesFile: "/var/task/routes.json",
+		AccessKeyID: "id", SecretAccessKey: "access-secret-value", SessionToken: "token",
+		DynamoDBEndpoint: "http://127.0.0.1:8000", SecretsManagerEndpoint: "https://emulator.example",
+		StoreTimeout: 750 * time.Millisecond,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Load (-want +got)\n%s", diff)
+	}
+}
+
+func TestDefaultsOfTheEnvironment(t *testing.T) {
+	c, err := config.Load(env(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.StoreTimeout != 2*time.Second || c.DynamoDBEndpoint != "" || c.SecretsManagerEndpoint != "" || c.SampleTable != "" || c.RoutesFile != "" {
+		t.Errorf("defaults: timeout %v, endpoints %q and %q", c.StoreTimeout, c.DynamoDBEndpoint, c.SecretsManagerEndpoint)
+	}
+	if diff := cmp.Diff(config.DefaultSettings(), c.Settings); diff != "" {
+		t.Errorf("settings without KEYREEVE_SETTINGS (-default +got)\n%s", diff)
+	}
+}
+
+func TestAllThatIsMissingOrWrongIsReportedTogether(t *testing.T) {
+	_, err := config.Load(func(string) string { return "" })
+	wantErrors(t, "an empty environment", err,
+		"environment: _HANDLER: is not set", "environment: AWS_REGION: is not set", "environment: KEYS_TABLE: is not set",
+		"environment: METERS_TABLE: is not set", "environment: PEPPER_SECRET: is not set",
+		"environment: AWS_ACCESS_KEY_ID: is not set", "environment: AWS_SECRET_ACCESS_KEY: is not set")
+
+	const value = "a-value-that-is-wrong"
+	_, err = config.Load(env(map[string]string{
+		"_HANDLER": "sample", "KEYS_TABLE": "", "STORE_TIMEOUT": value, "KEYREEVE_SETTINGS": `{"retentionDays": "` + value + `", "x": 1}`,
+		"AWS_ENDPOINT_URL_DYNAMODB": value, "AWS_ENDPOINT_URL": "ftp://" + value,
+	}))
+	wantErrors(t, "many faults", err,
+		"environment: KEYS_TABLE: is not set", "environment: SAMPLE_TABLE: is not set", "environment: STORE_TIMEOUT: want a positive duration",
+		"environment: KEYREEVE_SETTINGS: settings: retentionDays: want a whole number", "settings: x: unknown field",
+		"environment: AWS_ENDPOINT_URL_DYNAMODB: want a URL", "environment: AWS_ENDPOINT_URL: want a URL")
+	if strings.Contains(err.Error(), value) {
+		t.Errorf("the error quotes a value: %v", err)
+	}
+}
+
+func TestEachVariableIsChecked(t *testing.T) {
+	for _, name := range []string{"_HANDLER", "AWS_REGION", "KEYS_TABLE", "METERS_TABLE", "PEPPER_SECRET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		c, err := config.Load(env(map[string]string{name: ""}))
+		wantErrors(t, "without "+name, err, "environment: "+name+": is not set")
+		if diff := cmp.Diff(config.Config{}, c); diff != "" {
+			t.Errorf("without %s: a configuration together with an error", name)
+		}
+	}
+	for name, wrong := range map[string][]string{
+		"STORE_TIMEOUT":                    {"2", "0s", "-1s", "soon"},
+		"AWS_ENDPOINT_URL_DYNAMODB":        {"localhost:8000", "http://", "://", "/path", "unix:///socket", "http://[::1"},
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": {"localhost:8000"},
+		"KEYREEVE_SETTINGS":                {"{", "[]", "null", `"x"`, `{} {}`},
+	} {
+		for _, v := range wrong {
+			_, err := config.Load(env(map[string]string{name: v}))
+			wantErrors(t, name+"="+v, err, "environment: "+name+": ")
+		}
+	}
+	for _, v := range []string{"http://127.0.0.1:8000", "https://emulator.example/", "http://[::1]:8000"} {
+		if _, err := config.Load(env(map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": v})); err != nil {
+			t.Errorf("AWS_ENDPOINT_URL_DYNAMODB=%s: %v", v, err)
+		}
+	}
+}
+
+// wantErrors asserts that err is exactly these, in any order.
+func wantErrors(t *testing.T, name string, err error, want ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("%s: no error", name)
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%s: no error has %q:\n%v", name, w, err)
+		}
+	}
+	if n := strings.Count(err.Error(), "\n") + 1; n != len(want) {
+		t.Errorf("%s: %d errors, want %d:\n%v", name, n, len(want), err)
+	}
+}
