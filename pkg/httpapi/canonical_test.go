@@ -398,6 +398,14 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 			t.Errorf("%s: fields %v, want %s", body, f.Fields, field)
 		}
 	}
+	rich, _ := w.root.create(`{"name":"rich","environment":"staging","permissions":["licenses:manage"]}`)
+	path := "/v1/api-keys/" + rich["keyId"].(string)
+	own := "/v1/api-keys/key_" + string(manager.key.ID())
+	manager.do("PATCH", own, `{"permissions":["api_keys:*","*"]}`).refused(403, "permission_escalation")
+	manager.do("PATCH", own, `{"customers":[]}`).refused(403, "permission_escalation")
+	manager.do("POST", path+"/regenerate", "").refused(403, "permission_escalation")
+	manager.do("POST", path+"/revoke", "").want(200) // taking away needs no more
+	manager.do("POST", path+"/activate", "").refused(403, "permission_escalation")
 	if got, _ := manager.create(`{"name":"x"}`); got["environment"] != "staging" || !cmp.Equal(got["permissions"], []any{"customers:read"}) || !cmp.Equal(got["customers"], []any{"cus_1"}) {
 		t.Errorf("the defaults are %v, %v, %v", got["environment"], got["permissions"], got["customers"])
 	}

@@ -68,6 +68,7 @@ func newWorld(t *testing.T, preset string) *world {
 	w := &world{t: t, store: keystest.NewMemory(), log: &bytes.Buffer{}, ring: r, now: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)}
 	w.service = keys.NewService(keys.Config{
 		Store: w.store, Peppers: peppers{r}, Settings: settings, Known: table.KnownPermission, Clock: w.clock,
+		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 	prefixes := apikey.Prefixes{}
 	for _, p := range settings.AcceptedPrefixes() {
