@@ -42,17 +42,14 @@ func (a *api) close() { _ = a.server.Close() }
 
 func (a *api) next(w http.ResponseWriter, r *http.Request) {
 	pr := a.process
-	if pr.busy() {
+	if !pr.ask() {
 		refuse(w, http.StatusForbidden, "InvalidStateTransition", "the current invocation has not been answered")
 		return
 	}
-	pr.becomeReady()
 	var inv *invocation
 	select {
 	case inv = <-pr.pool.queue:
-	case <-r.Context().Done():
-		return
-	case <-pr.pool.r.closed:
+	case <-r.Context().Done(): // its process has ended, as all do at Close
 		return
 	}
 	if r.Context().Err() != nil {

@@ -93,10 +93,20 @@ func function(ctx context.Context, o order) (any, error) {
 		}
 		_ = res.Body.Close()
 		return res.StatusCode, nil
+	case "answer, then hang":
+		// What it returns later finds the invocation answered.
+		post("/runtime/invocation/"+requestID(ctx)+"/response", `"answered"`)
+		time.Sleep(time.Hour)
+		return nil, nil
 	case "answer another":
 		return post("/runtime/invocation/not-mine/response", `"stolen"`), nil
 	}
 	return nil, errors.New("no such order")
+}
+
+func requestID(ctx context.Context) string {
+	lc, _ := lambdacontext.FromContext(ctx)
+	return lc.AwsRequestID
 }
 
 func post(path, body string) int {
@@ -259,6 +269,16 @@ func TestAHungProcessIsKilledAtItsTimeout(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	waitGone(t, pid)
+}
+
+func TestAProcessThatHangsAfterItsAnswerIsReplaced(t *testing.T) {
+	r := start(t, lambda.Options{}, "function", lambda.Function{Name: "f", Timeout: 500 * time.Millisecond, MaxProcesses: 1})
+	if got := mustInvoke(t, r, order{Do: "answer, then hang"}); got != "answered" {
+		t.Errorf("got %v", got)
+	}
+	if got := mustInvoke(t, r, order{Do: "echo", Text: "back"}); got != "back" {
+		t.Errorf("got %v", got)
+	}
 }
 
 func TestACallerThatLeavesDoesNotStopTheFunction(t *testing.T) {

@@ -22,7 +22,7 @@ type process struct {
 	isReady  bool
 	initErr  error       // why it never became ready
 	current  *invocation // that it works on
-	deadline *time.Timer // of current
+	deadline *time.Timer // by when it must have answered current and asked for the next
 	worked   bool        // it has answered one
 }
 
@@ -152,16 +152,6 @@ func (pr *process) exitStatus() string {
 	return "with error: " + pr.cmd.ProcessState.String()
 }
 
-// becomeReady is called when the process asks for an invocation.
-func (pr *process) becomeReady() {
-	pr.mu.Lock()
-	defer pr.mu.Unlock()
-	if !pr.isReady {
-		pr.isReady = true
-		close(pr.ready)
-	}
-}
-
 // failInit keeps the first reason why the process did not become ready; false: it did.
 func (pr *process) failInit(err error) bool {
 	pr.mu.Lock()
@@ -189,11 +179,13 @@ func (pr *process) take(inv *invocation) (deadline time.Time) {
 	defer pr.mu.Unlock()
 	pr.current = inv
 	pr.deadline = time.AfterFunc(timeout, func() {
-		// Lambda, too, ends the whole process: nothing else stops code that hangs.
 		if pr.release(inv.id) != nil {
 			inv.finish(nil, &FunctionError{TypeTimedOut, fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", inv.id, timeout.Seconds())})
-			pr.kill()
 		}
+		// Lambda, too, ends the whole process: nothing else stops code that hangs. That
+		// goes for an invocation that was answered as well: it is over when the process
+		// asks for the next one.
+		pr.kill()
 	})
 	return deadline
 }
@@ -208,18 +200,26 @@ func (pr *process) release(id string) *invocation {
 		return nil
 	}
 	pr.current, pr.worked = nil, true
-	pr.stopDeadline()
 	return inv
 }
 
-// busy reports whether an invocation has not been answered.
-func (pr *process) busy() bool {
+// ask notes that the process asks for an invocation; false: it has not answered the one
+// that it has.
+func (pr *process) ask() bool {
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
-	return pr.current != nil
+	if pr.current != nil {
+		return false
+	}
+	pr.stopDeadline()
+	if !pr.isReady {
+		pr.isReady = true
+		close(pr.ready)
+	}
+	return true
 }
 
-// stopDeadline stops the clock of the current invocation; pr.mu is held.
+// stopDeadline stops the clock of the last invocation; pr.mu is held.
 func (pr *process) stopDeadline() {
 	if pr.deadline != nil {
 		pr.deadline.Stop()

@@ -1,0 +1,389 @@
+// Package stack puts the local gateway together: DynamoDB Local, the tables, the pepper
+// ring, the bootstrap processes, the gateway in front, the stream behind, and an account
+// with a root key. `make run` is this package with a terminal around it; tests start it in
+// their own process, with directories and limits of their own.
+//
+// The model: [Start] returns when a request with the root key has been answered, and
+// [Stack.Close] ends everything that it started. What must survive is in one directory:
+//
+//	data/          DynamoDB's tables
+//	peppers.json   the pepper ring, made at random once
+//	root-key       a root key that works, for scripts
+//	stream.json    how far the keys table's stream has been delivered
+//	access.log     one JSON line per request
+//
+// Promises: all of it listens on loopback only, but DynamoDB Local, which has no such
+// option (see package ddb). Each function gets the settings that it needs and nothing
+// else. The root key and the peppers are in files of mode 0600 and in no log.
+package stack
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
+
+	"github.com/keyreeve/keyreeve/infra/local/ddb"
+	"github.com/keyreeve/keyreeve/infra/local/gateway"
+	"github.com/keyreeve/keyreeve/infra/local/lambda"
+	"github.com/keyreeve/keyreeve/infra/local/secrets"
+	"github.com/keyreeve/keyreeve/infra/local/stream"
+	"github.com/keyreeve/keyreeve/pkg/config"
+	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/route"
+)
+
+// What is the same on every machine.
+const (
+	region       = "us-east-1"
+	awsAccount   = "000000000000"
+	pepperSecret = "keyreeve/peppers"
+	shared       = "shared" // the stage that takes keys of every environment
+)
+
+// Options is what Start works with. The zero value of a field is its default.
+type Options struct {
+	Bootstrap string // path of the bootstrap binary; needed
+	Dir       string // keeps what survives; default .local
+	JarDir    string // keeps DynamoDB Local's jars; default .local of the repository
+
+	Settings   []byte // of the deployment, in JSON: a preset's text; default: all defaults
+	RoutesFile string // a user's route table; default: the sample's
+	Port       int    // of the gateway on loopback; 0 picks a free one
+
+	// DynamoDB is the URL of one that runs already. By default one is started, with its
+	// data in Dir, or InMemory.
+	DynamoDB    string
+	InMemory    bool
+	TablePrefix string // of the tables' names; default "keyreeve-"
+	WithoutTTL  bool   // tables without time to live, for tests with a clock of their own
+
+	// AuthorizerTTL replaces the settings' authorizerCacheSeconds.
+	AuthorizerTTL      *time.Duration
+	IntegrationTimeout time.Duration // default 29 s
+	// Function may change a function before it is started: its timeout, processes,
+	// environment.
+	Function func(*lambda.Function)
+
+	Log      io.Writer                     // what functions write, and complaints of the parts; default discards
+	OnAccess func(e gateway.Entry)         // is told of each request, before its answer is sent
+	Progress func(format string, a ...any) // is told what takes long
+}
+
+// Stack is a local gateway that runs.
+type Stack struct {
+	URL     string // of the gateway, without a slash at the end: http://localhost:8787
+	Port    int
+	RootKey string // that works
+	NewRoot bool   // RootKey was made by this Start
+	Stages  []string
+
+	Gateway  *gateway.Gateway
+	Lambda   *lambda.Runtime
+	Settings config.Settings
+	Table    *route.Table
+	// Config is a function's configuration, for stores that a test opens beside the
+	// functions (dynamo.NewClient, dynamo.NewKeys).
+	Config config.Config
+
+	dir    string
+	failed chan error
+	ends   []func() error // run by Close, last first
+	once   sync.Once
+	err    error
+}
+
+// Failed receives an error if a part that the gateway needs has ended by itself.
+func (s *Stack) Failed() <-chan error { return s.failed }
+
+// PeppersFile is where the pepper ring is kept.
+func (s *Stack) PeppersFile() string { return filepath.Join(s.dir, "peppers.json") }
+
+// RootKeyFile holds RootKey.
+func (s *Stack) RootKeyFile() string { return filepath.Join(s.dir, "root-key") }
+
+// AccessLogFile holds a line per request.
+func (s *Stack) AccessLogFile() string { return filepath.Join(s.dir, "access.log") }
+
+// Close ends what Start started and waits for it. A second call does nothing more.
+func (s *Stack) Close() error {
+	s.once.Do(func() {
+		var errs []error
+		for i := len(s.ends) - 1; i >= 0; i-- {
+			errs = append(errs, s.ends[i]())
+		}
+		s.err = errors.Join(errs...)
+	})
+	return s.err
+}
+
+func (s *Stack) atEnd(f func() error) { s.ends = append(s.ends, f) }
+
+// fail reports that a part has ended; the first report counts.
+func (s *Stack) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+// Start starts a local gateway. ctx bounds the start, not the gateway's life. If it fails
+// nothing is left running.
+func Start(ctx context.Context, o Options) (*Stack, error) {
+	if o.Dir == "" {
+		o.Dir = ".local"
+	}
+	if o.TablePrefix == "" {
+		o.TablePrefix = "keyreeve-"
+	}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, ...any) {}
+	}
+	s := &Stack{failed: make(chan error, 1)}
+	if err := s.start(ctx, o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Stack) start(ctx context.Context, o Options) error {
+	var err error
+	if s.dir, err = filepath.Abs(o.Dir); err != nil {
+		return err
+	}
+	if err := s.configure(&o); err != nil {
+		return err
+	}
+	// First of all the port: it is what is most likely taken.
+	listeners, err := listen(o.Port)
+	if err != nil {
+		return err
+	}
+	for _, l := range listeners {
+		s.atEnd(func() error { _ = l.Close(); return nil }) // the server may have closed it
+	}
+	s.Port = listeners[0].Addr().(*net.TCPAddr).Port
+	s.URL = "http://localhost:" + strconv.Itoa(s.Port)
+
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	if err := secrets.EnsurePeppers(s.PeppersFile()); err != nil {
+		return fmt.Errorf("the pepper ring: %w", err)
+	}
+	if err := s.startDynamoDB(ctx, o); err != nil {
+		return err
+	}
+	if err := s.startSecrets(); err != nil {
+		return err
+	}
+	if err := s.startFunctions(ctx, o); err != nil {
+		return err
+	}
+	if err := s.serve(o, listeners); err != nil {
+		return err
+	}
+	if err := s.startStream(ctx, o); err != nil {
+		return err
+	}
+	return s.ensureRootKey(ctx)
+}
+
+// configure reads settings and routes, so that a mistake there is an error at once and
+// not each function's.
+func (s *Stack) configure(o *Options) error {
+	if len(o.Settings) == 0 {
+		o.Settings = []byte("{}")
+	}
+	var err error
+	if s.Settings, err = config.ParseSettings(o.Settings); err != nil {
+		return err
+	}
+	var compact bytes.Buffer // all of a function's environment may be 4 KB
+	if err := json.Compact(&compact, o.Settings); err != nil {
+		return err
+	}
+	o.Settings = compact.Bytes()
+	var routes []byte
+	if o.RoutesFile != "" {
+		if o.RoutesFile, err = filepath.Abs(o.RoutesFile); err != nil {
+			return err
+		}
+		if routes, err = os.ReadFile(o.RoutesFile); err != nil {
+			return fmt.Errorf("the route table: %w", err)
+		}
+	}
+	if s.Table, err = route.Load(routes); err != nil {
+		return err
+	}
+	s.Stages = []string{"production", "staging", "development"}
+	if s.Settings.SharedStage {
+		s.Stages = append(s.Stages, shared)
+	}
+	s.Config = config.Config{
+		Region: region, Settings: s.Settings, RoutesFile: o.RoutesFile, PepperSecret: pepperSecret,
+		KeysTable: o.TablePrefix + "keys", MetersTable: o.TablePrefix + "meters", SampleTable: o.TablePrefix + "sample",
+		AccessKeyID: newAccessKeyID(), SecretAccessKey: "local", SessionToken: "local",
+		StoreTimeout: 2 * time.Second,
+	}
+	return nil
+}
+
+func (s *Stack) startDynamoDB(ctx context.Context, o Options) error {
+	s.Config.DynamoDBEndpoint = o.DynamoDB
+	if o.DynamoDB == "" {
+		data := filepath.Join(s.dir, "data")
+		if o.InMemory {
+			data = ""
+		}
+		server, err := ddb.Start(ctx, ddb.Options{Dir: o.JarDir, DataDir: data, Log: slog.New(progress{o.Progress})})
+		if err != nil {
+			return err
+		}
+		s.atEnd(server.Stop)
+		s.Config.DynamoDBEndpoint = server.Endpoint
+		closing := make(chan struct{})
+		s.atEnd(func() error { close(closing); return nil })
+		go func() {
+			select {
+			case <-server.Done():
+				s.fail(errors.New("DynamoDB Local has ended"))
+			case <-closing:
+			}
+		}()
+	}
+	client := dynamo.NewClient(s.Config, func(o *dynamodb.Options) {
+		// A JVM that has just started takes its time.
+		o.HTTPClient = &http.Client{Timeout: 20 * time.Second}
+	})
+	return ddb.CreateTables(ctx, client, ddb.Tables{
+		Keys: s.Config.KeysTable, Meters: s.Config.MetersTable, Sample: s.Config.SampleTable, WithoutTTL: o.WithoutTTL,
+	})
+}
+
+// startSecrets serves the pepper ring to the functions.
+func (s *Stack) startSecrets() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("serving the pepper ring: %w", err)
+	}
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: secrets.New(secrets.Options{
+		Name: pepperSecret, File: s.PeppersFile(), AccessKeyID: s.Config.AccessKeyID, Region: region, AccountID: awsAccount,
+	})}
+	s.atEnd(server.Close)
+	go s.watch("serving the pepper ring", func() error { return server.Serve(l) })
+	s.Config.SecretsManagerEndpoint = "http://" + l.Addr().String()
+	return nil
+}
+
+// watch runs a server and reports it if it ends by itself.
+func (s *Stack) watch(what string, serve func() error) {
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+		s.fail(fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+func (s *Stack) serve(o Options, listeners []net.Listener) error {
+	ttl := time.Duration(*s.Settings.AuthorizerCacheSeconds) * time.Second
+	if o.AuthorizerTTL != nil {
+		ttl = *o.AuthorizerTTL
+	}
+	log, err := openLog(s.AccessLogFile())
+	if err != nil {
+		return fmt.Errorf("the access log: %w", err)
+	}
+	s.atEnd(log.close)
+	s.Gateway = gateway.New(gateway.Options{
+		Table: s.Table, Stages: s.Stages, DefaultStage: s.DefaultStage(), Invoke: s.Lambda.Invoke,
+		AuthorizerTTL: ttl, IntegrationTimeout: o.IntegrationTimeout, CORSOrigins: s.Settings.CORSOrigins,
+		Region: region, AccountID: awsAccount, Port: strconv.Itoa(s.Port),
+		AccessLog: func(e gateway.Entry) {
+			log.write(e)
+			if o.OnAccess != nil {
+				o.OnAccess(e)
+			}
+		},
+	})
+	server := gateway.NewServer(s.Gateway)
+	s.atEnd(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close() // what is still under way has had its time
+		}
+		return nil
+	})
+	for _, l := range listeners {
+		go s.watch("serving the API", func() error { return server.Serve(l) })
+	}
+	return nil
+}
+
+// DefaultStage is the stage of a request that names none.
+func (s *Stack) DefaultStage() string {
+	if s.Settings.SharedStage {
+		return shared
+	}
+	return "production"
+}
+
+// startStream delivers the keys table's stream to the function "stream".
+func (s *Stack) startStream(ctx context.Context, o Options) error {
+	out, err := dynamo.NewClient(s.Config).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &s.Config.KeysTable})
+	if err != nil {
+		return fmt.Errorf("reading the keys table's stream: %w", err)
+	}
+	if out.Table.LatestStreamArn == nil {
+		return errors.New("the keys table has no stream")
+	}
+	client := dynamodbstreams.New(dynamodbstreams.Options{
+		Region: region, BaseEndpoint: &s.Config.DynamoDBEndpoint, Credentials: dynamo.Credentials(s.Config),
+		HTTPClient: &http.Client{Timeout: 20 * time.Second}, Retryer: aws.NopRetryer{}, // Run repeats by itself
+	})
+	running, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	s.atEnd(func() error { cancel(); <-done; return nil })
+	go func() {
+		defer close(done)
+		err := stream.Run(running, stream.Options{
+			Client: client, StreamARN: *out.Table.LatestStreamArn, Region: region,
+			Checkpoint: filepath.Join(s.dir, "stream.json"), Log: slog.New(slog.NewTextHandler(o.Log, nil)),
+			Invoke: func(ctx context.Context, event []byte) ([]byte, error) { return s.Lambda.Invoke(ctx, "stream", event) },
+		})
+		if err != nil {
+			s.fail(fmt.Errorf("delivering the keys table's stream: %w", err))
+		}
+	}()
+	return nil
+}
+
+// Invoke calls a function directly, as `aws lambda invoke` does: the admin function has no
+// route. event is any value that encodes to JSON; the answer is decoded into answer.
+func (s *Stack) Invoke(ctx context.Context, function string, event, answer any) error {
+	payload, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
+	out, err := s.Lambda.Invoke(ctx, function, payload)
+	if err != nil {
+		return fmt.Errorf("invoking function %s: %w", function, err)
+	}
+	return json.Unmarshal(out, answer)
+}
