@@ -1,0 +1,1 @@
+const apiKey = process.env.MOMAIL_API_KEY;
