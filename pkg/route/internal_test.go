@@ -60,7 +60,7 @@ func TestIntersectAgreesWithTryingEveryText(t *testing.T) {
 		return p
 	}
 	yes := 0
-	for range 3_000 {
+	for range 1_000 {
 		a, b := draw(), draw()
 		want := false
 		for _, s := range texts {
@@ -76,7 +76,7 @@ func TestIntersectAgreesWithTryingEveryText(t *testing.T) {
 			yes++
 		}
 	}
-	if yes < 300 || yes > 2_700 {
-		t.Errorf("%d of 3,000 pairs have a text in common: too one-sided to mean anything", yes)
+	if yes < 100 || yes > 900 {
+		t.Errorf("%d of 1,000 pairs have a text in common: too one-sided to mean anything", yes)
 	}
 }
