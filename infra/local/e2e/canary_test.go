@@ -65,6 +65,9 @@ func (c *canary) find(text []byte) (hits int) {
 	return hits
 }
 
+// quiet is the one place that may be empty: functions write only when something is wrong.
+const quiet = "the functions' log"
+
 func (c *canary) answers() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +84,7 @@ func (c *canary) report(places map[string][]byte, ring []byte) error {
 	var errs []error
 	searched := ""
 	for place, text := range places {
-		if len(text) == 0 {
+		if len(text) == 0 && place != quiet {
 			errs = append(errs, fmt.Errorf("canary: %s is empty, so nothing was searched", place))
 		}
 		if n := c.find(text); n > 0 {

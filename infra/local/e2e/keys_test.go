@@ -35,10 +35,7 @@ func TestAKeyWorksOnTheStageOfItsEnvironmentAlone(t *testing.T) {
 	stages := []string{"production", "staging", "development"}
 	for _, p := range presets {
 		t.Run(p.config, func(t *testing.T) {
-			w := shared(t)
-			if p.config != "default" {
-				w = start(t, options{config: p.config})
-			}
+			w := preset(t, p.config)
 			for _, environment := range stages {
 				k := w.create(t, w.root, `{"name":"One environment","environment":"`+environment+`","permissions":["customers:read"]}`)
 				for range 2 { // the second time whatever is cached decides

@@ -29,7 +29,7 @@ const days = 24 * time.Hour
 func TestTheDocumentsCodeWorksAsItStands(t *testing.T) {
 	for _, p := range presets {
 		t.Run(p.config, func(t *testing.T) {
-			w := start(t, options{config: p.config})
+			w := preset(t, p.config)
 			t.Run("000 workspaces by Api-Key", func(t *testing.T) { seed000(t, w, p.live, p.dev, p.sharedStage) })
 			t.Run("001 account face", func(t *testing.T) { seed001(t, w, p.accountProduction, p.accountSandbox) })
 			t.Run("002 curl", func(t *testing.T) { seed002Curl(t, w, p.live) })

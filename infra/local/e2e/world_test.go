@@ -33,7 +33,7 @@ var (
 	worlds struct {
 		sync.Mutex
 		all    []*world
-		shared *world
+		shared map[string]*world // by the preset's name; "" is the generous one
 	}
 )
 
@@ -97,13 +97,27 @@ var generous = map[string]any{"plans": map[string]any{
 // names of their own (unique), and by accounts of their own where an account's state counts.
 func shared(t testing.TB) *world {
 	t.Helper()
+	return sharedBy(t, "", options{settings: generous})
+}
+
+// preset is the gateway that the tests of one configuration use together.
+func preset(t testing.TB, name string) *world {
+	t.Helper()
+	return sharedBy(t, name, options{config: name})
+}
+
+func sharedBy(t testing.TB, name string, o options) *world {
+	t.Helper()
 	worlds.Lock()
-	w := worlds.shared
+	w := worlds.shared[name]
 	worlds.Unlock()
 	if w == nil {
-		w = start(t, options{settings: generous})
+		w = start(t, o)
 		worlds.Lock()
-		worlds.shared = w
+		if worlds.shared == nil {
+			worlds.shared = map[string]*world{}
+		}
+		worlds.shared[name] = w
 		worlds.Unlock()
 	}
 	return w
@@ -112,18 +126,18 @@ func shared(t testing.TB) *world {
 // start starts a gateway, which ends when all tests have run.
 func start(t testing.TB, o options) *world {
 	t.Helper()
-	preset, err := stack.Preset(repository, o.config)
+	text, err := stack.Preset(repository, o.config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var settings map[string]any
-	if err := json.Unmarshal(preset, &settings); err != nil {
+	if err := json.Unmarshal(text, &settings); err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range o.settings {
 		settings[name] = value
 	}
-	if preset, err = json.Marshal(settings); err != nil {
+	if text, err = json.Marshal(settings); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := os.MkdirTemp(scratch, "world-")
@@ -138,7 +152,7 @@ func start(t testing.TB, o options) *world {
 	}
 	w := &world{db: db, canary: &canary{}, log: &buffer{}, entries: map[string]gateway.Entry{}, serial: &atomic.Int64{}}
 	w.Stack, err = stack.Start(ctx, stack.Options{
-		Bootstrap: bootstrap, Dir: dir, Settings: preset, DynamoDB: db.endpoint, Log: w.log,
+		Bootstrap: bootstrap, Dir: dir, Settings: text, DynamoDB: db.endpoint, Log: w.log,
 		OnAccess: func(e gateway.Entry) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -184,7 +198,7 @@ func (w *world) end() error {
 		return err
 	}
 	return w.canary.report(map[string][]byte{
-		"the tables": dump, "the access log": access, "the functions' log": w.log.bytes(), "answers": w.canary.answers(),
+		"the tables": dump, "the access log": access, quiet: w.log.bytes(), "answers": w.canary.answers(),
 	}, peppers)
 }
 
