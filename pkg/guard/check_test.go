@@ -1,9 +1,12 @@
 package guard_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,6 +218,19 @@ func TestARegeneratedSecretStaysDeadWhateverTheNewOneDoes(t *testing.T) {
 	}
 }
 
+// Both secrets of a grace come with the same verdict. One dies of the next change.
+func TestContextsOfTheSameVerdictAreToldApartByTheirSecret(t *testing.T) {
+	w := newWorld(t)
+	id, g := w.create(), w.process()
+	w.change(id, regenerateUntil(noon.Add(time.Hour)))
+	graced, fresh := customers(w.context(id, 1)), customers(w.context(id, 2))
+	w.change(id, func(k *keys.Key) { k.Previous = keys.Secret{} })
+	for range 3 {
+		w.try(g, fresh, "pass")
+		w.try(g, graced, "401 wrong_secret")
+	}
+}
+
 func TestAGraceEndsExactly(t *testing.T) {
 	w := newWorld(t)
 	id, g := w.create(), w.process()
@@ -259,6 +275,7 @@ func TestAKeyThatExpiresDuringTheWriteDoesNotPass(t *testing.T) {
 		w := newWorld(t)
 		id := w.create(change)
 		call := customers(w.context(id, 1))
+		w.try(w.process(), call, "pass") // the slot is reached
 		w.advance(999 * time.Millisecond)
 		w.fault = func(string) error { w.now = w.now.Add(2 * time.Millisecond); return nil }
 		if _, err := w.process().Check(w.ctx(), call); outcome(err)[:3] != "401" {
@@ -408,6 +425,24 @@ func TestASlowProcessCountsInTheNewestSlot(t *testing.T) {
 	}
 }
 
+func TestClocksThatDisagreeAreLogged(t *testing.T) {
+	for ahead, want := range map[time.Duration]bool{0: false, limit.Slot: false, 3 * limit.Slot: true} {
+		w := newWorld(t)
+		var logged bytes.Buffer
+		id := w.create(limited(1))
+		call := customers(w.context(id, 1))
+		slow := guard.New(guard.Config{
+			Meters: w, Keys: w, Clock: func() time.Time { return w.clock().Add(-ahead) },
+			Log: slog.New(slog.NewTextHandler(&logged, nil)),
+		})
+		w.try(w.process(), call, "pass")
+		w.try(slow, call, "429")
+		if got := strings.Contains(logged.String(), "clock is ahead"); got != want {
+			t.Errorf("clocks %v apart: logged %q, want a warning: %t", ahead, logged.String(), want)
+		}
+	}
+}
+
 func TestCheckHonoursItsContext(t *testing.T) {
 	w := newWorld(t)
 	id := w.create()
@@ -415,6 +450,9 @@ func TestCheckHonoursItsContext(t *testing.T) {
 	cancel()
 	if _, err := w.process().Check(ctx, customers(w.context(id, 1))); outcome(err) != "503" {
 		t.Errorf("Check with a done context: %v, want 503", err)
+	}
+	if got := w.spent(); got.sum() > 1 {
+		t.Errorf("Check with a done context cost %+v, want no second try", got)
 	}
 }
 

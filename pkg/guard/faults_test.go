@@ -15,24 +15,26 @@ import (
 
 var errStore = errors.New("the store is down")
 
-// appliedThenFailed is a store whose writes are applied, and whose answers are lost.
-type appliedThenFailed struct{ *world }
-
-func (s appliedThenFailed) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	_, err := s.world.Hit(ctx, id, h)
-	return guard.Meter{}, lost(err)
+// forgetful is a store whose writes are applied, and whose first answers are lost.
+type forgetful struct {
+	*world
+	lost int
 }
 
-func (s appliedThenFailed) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	_, err := s.world.Roll(ctx, id, r)
-	return guard.Meter{}, lost(err)
+func (s *forgetful) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
+	return s.answer(s.world.Hit(ctx, id, h))
 }
 
-func lost(err error) error {
-	if err != nil {
-		return err
+func (s *forgetful) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
+	return s.answer(s.world.Roll(ctx, id, r))
+}
+
+func (s *forgetful) answer(m guard.Meter, err error) (guard.Meter, error) {
+	if err != nil || s.lost == 0 {
+		return m, err
 	}
-	return fmt.Errorf("the answer was lost: %w", keys.ErrOutcomeUnknown)
+	s.lost--
+	return guard.Meter{}, fmt.Errorf("the answer was lost: %w", keys.ErrOutcomeUnknown)
 }
 
 func TestAStoreThatFailsLetsNothingPass(t *testing.T) {
@@ -74,10 +76,10 @@ func TestAStoreThatFailsLetsNothingPass(t *testing.T) {
 	}
 }
 
-func TestALostAnswerLetsNothingPassAndIsCountedOnce(t *testing.T) {
+func TestLostAnswersLetNothingPass(t *testing.T) {
 	w := newWorld(t)
-	id := w.create(limited(3))
-	g := guard.New(guard.Config{Meters: appliedThenFailed{w}, Keys: w, Clock: w.clock})
+	id := w.create(limited(6))
+	g := guard.New(guard.Config{Meters: &forgetful{w, 100}, Keys: w, Clock: w.clock})
 	request := customers(w.context(id, 1))
 	for range 3 {
 		_, err := g.Check(w.ctx(), request)
@@ -86,10 +88,33 @@ func TestALostAnswerLetsNothingPassAndIsCountedOnce(t *testing.T) {
 			t.Errorf("Check: %v, want it unavailable", err)
 		}
 	}
-	if m, _ := w.meters.Meter(id); m.Requests != 3 {
-		t.Errorf("%d counted, want each lost request once, 3", m.Requests)
+	if m, _ := w.meters.Meter(id); m.Requests != 6 {
+		t.Errorf("%d counted, want each request twice, 6", m.Requests)
 	}
 	w.try(g, request, "429")
+}
+
+// A function's connection may have died while its process was frozen.
+func TestOneFailureIsNoOutage(t *testing.T) {
+	w := newWorld(t)
+	id := w.create()
+	request := customers(w.context(id, 1))
+	w.try(w.process(), request, "pass") // the slot is reached
+
+	g := w.process()
+	once := errStore
+	w.fault = func(string) error { defer func() { once = nil }(); return once }
+	w.try(g, request, "pass")
+	w.fault = nil
+	if m, _ := w.meters.Meter(id); m.Requests != 2 {
+		t.Errorf("%d counted after a write that failed, want 2", m.Requests)
+	}
+
+	g = guard.New(guard.Config{Meters: &forgetful{w, 1}, Keys: w, Clock: w.clock})
+	w.try(g, request, "pass")
+	if m, _ := w.meters.Meter(id); m.Requests != 4 {
+		t.Errorf("%d counted after a lost answer, want that one too, 4", m.Requests)
+	}
 }
 
 // slow is a store that takes its time, by the world's clock.
@@ -159,4 +184,84 @@ func TestALateAnswerAtTheLimitIsARefusal(t *testing.T) {
 	w.try(w.process(), request, "pass") // the slot is reached
 	g := guard.New(guard.Config{Meters: &slow{world: w, after: []time.Duration{2 * time.Second}}, Keys: w, Clock: w.clock})
 	w.try(g, request, "429")
+}
+
+// meddled is a store with something happening before each write; before[0] before the
+// first.
+type meddled struct {
+	*world
+	before []func()
+}
+
+func (s *meddled) meddle() {
+	if len(s.before) > 0 {
+		f := s.before[0]
+		s.before = s.before[1:]
+		f()
+	}
+}
+
+func (s *meddled) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
+	s.meddle()
+	return s.world.Hit(ctx, id, h)
+}
+
+func (s *meddled) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
+	s.meddle()
+	return s.world.Roll(ctx, id, r)
+}
+
+func TestWhatChangesDuringARequestIsSeen(t *testing.T) {
+	w := newWorld(t)
+	var id apikey.ID
+	change := func(f func(*keys.Key)) func() { return func() { w.change(id, f) } }
+	other := func() { w.try(w.process(), customers(w.context(id, 1)), "pass") }
+	for name, c := range map[string]struct {
+		before []func()
+		want   string
+	}{
+		"revoked before the write":                {[]func(){change(revoke)}, "401 inactive"},
+		"revoked between the read and the write":  {[]func(){change(limited(9)), change(revoke)}, "401 inactive"},
+		"narrowed between the read and the write": {[]func(){change(limited(9)), change(narrow)}, "403 customers:read"},
+		"changed each time, and then no more":     {[]func(){change(limited(9)), change(limited(8)), change(limited(7))}, "pass"},
+		"rolled by another":                       {[]func(){other}, "pass"},
+		"its last place taken by another":         {[]func(){func() { change(limited(2))(); other() }}, "429"},
+		"its meter lost":                          {[]func(){func() { w.meters.Remove(id) }}, "pass"},
+		"its meter lost, and made by another":     {[]func(){func() { w.meters.Remove(id) }, other}, "pass"},
+		"its meter lost, made, and lost again":    {[]func(){func() { w.meters.Remove(id) }, other, func() { w.meters.Remove(id) }}, "pass"},
+		"the edge of a slot":                      {[]func(){func() { w.advance(limit.Slot) }, other}, "pass"},
+		"revoked and activated":                   {[]func(){func() { change(revoke)(); change(activate)() }}, "pass"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id = w.create()
+			other() // the slot is reached
+			call := customers(w.context(id, 1))
+			g := guard.New(guard.Config{Meters: &meddled{w, c.before}, Keys: w, Clock: w.clock, Budget: limit.Slot - 1})
+			w.try(g, call, c.want)
+		})
+	}
+
+	// The meter is behind, and being put right, when the key is revoked.
+	id = w.create()
+	w.crash(id, limited(50))
+	call := customers(w.context(id, 1))
+	w.try(guard.New(guard.Config{
+		Meters: &meddled{w, []func(){func() {}, change(revoke)}}, Keys: w, Clock: w.clock,
+	}), call, "401 inactive")
+	if m, _ := w.meters.Meter(id); m.State != (guard.State{Verdict: 3}) {
+		t.Errorf("meter %+v, want it inactive at verdict 3", m.State)
+	}
+
+	// Without end, it is given up.
+	id = w.create()
+	call = customers(w.context(id, 1))
+	var endless []func()
+	for range 100 {
+		endless = append(endless, change(limited(50)))
+	}
+	w.spent()
+	w.try(guard.New(guard.Config{Meters: &meddled{w, endless}, Keys: w, Clock: w.clock}), call, "503")
+	if got := w.spent(); got.sum() > 25 {
+		t.Errorf("a request among endless changes cost %+v", got)
+	}
 }

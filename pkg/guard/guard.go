@@ -26,10 +26,12 @@
 //   - Whatever goes wrong in a store, nothing passes that was not proved and counted.
 //   - One store call for a request in a slot that its process has seen, at most three
 //     otherwise (four where a table was restored), unless others change the same meter at
-//     that moment.
+//     that moment or a call fails.
 //
 // What it does not promise: a key that this process has just refused for its limit may
-// hear of that, and not of a change, until the slot ends. Neither lets it pass.
+// hear of that, and not of a change, until the slot ends; neither lets it pass. And when
+// the table of keys is restored to an earlier state, contexts and processes from before
+// the restore still go by the meter, for as long as the caches keep them.
 package guard
 
 import (
@@ -56,10 +58,10 @@ type Config struct {
 	Clock  func() time.Time // default time.Now
 	Log    *slog.Logger     // default discards
 	// Budget is the longest that one call of a store may take. A count that comes back
-	// later lets nothing through. Clocks may disagree by limit.Slot less this, so it must
+	// later lets nothing through, and is tried once more. Clocks may disagree by limit.Slot less this, so it must
 	// be less than that slot; default 1 s, which leaves the clocks 1.5 s.
 	Budget time.Duration
-	// Remembered is how many keys the process remembers; default 4096, about 4 MB.
+	// Remembered is how many keys the process remembers; default 4096, about 5 MB.
 	Remembered int
 }
 

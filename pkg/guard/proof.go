@@ -12,10 +12,10 @@ import (
 )
 
 // maxAttempts bounds the writes and reads under races with others; quiet, two writes
-// and a read suffice. lateAttempts is how many answers in all may come too late.
+// and a read suffice. maxFailed is how many writes may fail, or come back too late.
 const (
-	maxAttempts  = 10
-	lateAttempts = 2
+	maxAttempts = 10
+	maxFailed   = 2
 )
 
 // proof is one request being decided.
@@ -32,7 +32,6 @@ type proof struct {
 	met     bool  // meter was seen at all
 	seen    bool  // meter was seen in this proof
 	missing bool  // there is none
-	base    int64 // the slot that the last write was conditional on
 }
 
 func (p *proof) id() apikey.ID { return p.call.Identity.KeyID }
@@ -55,7 +54,7 @@ func (p *proof) recall() {
 }
 
 func (p *proof) run(ctx context.Context) (Pass, error) {
-	g, late := p.guard, 0
+	g, failed := p.guard, 0
 	for range maxAttempts {
 		if p.doubt {
 			if err := p.read(ctx); err != nil {
@@ -77,20 +76,25 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 
 		within, cancel := context.WithTimeout(ctx, g.cfg.Budget)
 		m, err := p.count(within, start)
-		end, timedOut := g.cfg.Clock(), within.Err() != nil && ctx.Err() == nil
 		cancel()
+		end := g.cfg.Clock()
 
 		var refused *Refused
 		switch {
 		case errors.As(err, &refused):
-			if p.refused(refused) {
+			if again := p.refused(refused); again {
 				continue
 			}
+			// The state was as expected, so it was the slot or the limit. The window as
+			// found tells: if it admits a request now, the next write does.
 			wait := p.meter.Window.RetryAfter(end, int64(p.who.Limit))
 			if wait == 0 {
-				continue // an edge has passed meanwhile
+				continue
 			}
 			g.memory.with(p.id(), func(e *entry) { e.denied = p.denial(end) })
+			if ahead := p.meter.Window.Slot - limit.SlotOf(end); ahead > 1 {
+				g.cfg.Log.WarnContext(ctx, "another process's clock is ahead, or this one's behind", "keyId", p.id(), "by", time.Duration(ahead)*limit.Slot)
+			}
 			return Pass{}, &LimitError{Limit: p.who.Limit, RetryAfter: wait}
 
 		case err == nil && took(start, end) <= g.cfg.Budget:
@@ -106,27 +110,28 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 				Reset:     m.Window.Reset(end),
 			}, nil
 
-		case err == nil || timedOut:
-			// Counted in a slot that may be over, or not counted, or yet to be: it stands
-			// for no request of now. Counting once more is right in each case, since one
-			// count too many refuses somebody and lets nobody pass.
+		default:
+			// Counted in a slot that may be over, or counted and the answer lost, or not
+			// counted, or yet to be: it stands for no request of now. To count once more, in
+			// the slot of then, is right in each case, since one count too many refuses
+			// somebody and lets nobody pass. Stores are asked not to repeat a count (package
+			// dynamo), and a connection that died while the process was frozen is no news.
 			if err == nil {
 				p.remember(m)
+				err = fmt.Errorf("no answer within %v", g.cfg.Budget)
 			}
-			if late++; late == lateAttempts {
-				return Pass{}, fmt.Errorf("counting a request of key %s: %w: no answer within %v", p.id(), keys.ErrUnavailable, g.cfg.Budget)
+			if failed++; failed == maxFailed || ctx.Err() != nil {
+				return Pass{}, fmt.Errorf("counting a request of key %s: %w: %v", p.id(), keys.ErrUnavailable, err)
 			}
-			g.cfg.Log.WarnContext(ctx, "a count came back too late", "keyId", p.id(), "took", took(start, end))
-
-		default:
-			return Pass{}, fmt.Errorf("counting a request of key %s: %w: %v", p.id(), keys.ErrUnavailable, err)
+			g.cfg.Log.WarnContext(ctx, "a count failed and is tried once more", "keyId", p.id(), "took", took(start, end), "error", err)
 		}
 	}
 	return Pass{}, fmt.Errorf("counting a request of key %s: %w: its meter kept changing", p.id(), keys.ErrUnavailable)
 }
 
 // took is how long something took, by the monotonic clock or the wall clock, whichever
-// says more: a process that is frozen in between may miss it on either.
+// says more: the first stands still while a machine is suspended, the second may be set
+// back.
 func took(start, end time.Time) time.Duration {
 	return max(end.Sub(start), end.Round(0).Sub(start.Round(0)))
 }
@@ -135,13 +140,10 @@ func took(start, end time.Time) time.Duration {
 func (p *proof) count(ctx context.Context, start time.Time) (Meter, error) {
 	meters, id, most := p.guard.cfg.Meters, p.id(), int64(p.who.Limit)
 	before, after := p.states()
-	slot := p.meter.Window.SlotAt(start)
-	p.base = slot
-	switch {
+	switch slot := p.meter.Window.SlotAt(start); {
 	case p.missing:
 		return meters.Roll(ctx, id, Roll{Missing: true, Then: after, To: slot, Limit: most, At: start})
 	case p.met && slot > p.meter.Window.Slot:
-		p.base = p.meter.Window.Slot
 		return meters.Roll(ctx, id, Roll{If: before, Then: after, From: p.meter.Window, To: slot, Limit: most, At: start})
 	default:
 		// Without a meter to go by, the guess is that others keep it in the present slot.
@@ -166,8 +168,8 @@ func (p *proof) states() (before, after State) {
 	return key, key
 }
 
-// refused takes in why a write was refused. It reports whether to try again; if not, it
-// is the limit.
+// refused takes in the meter that refused a write. It reports whether the state of the
+// meter was the reason, so that there is more to find out before anything is said.
 func (p *proof) refused(r *Refused) (again bool) {
 	before, _ := p.states()
 	p.seen, p.met, p.missing, p.meter = true, r.Found, !r.Found, r.Meter
@@ -181,7 +183,7 @@ func (p *proof) refused(r *Refused) (again bool) {
 		p.doubt = !p.fresh || r.Meter.Verdict > p.who.Verdict
 		return true
 	}
-	return r.Meter.Window.Slot != p.base
+	return false
 }
 
 // read decides afresh by the key as it is. The error says that the credential is dead or
