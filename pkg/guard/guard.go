@@ -58,8 +58,9 @@ type Config struct {
 	Clock  func() time.Time // default time.Now
 	Log    *slog.Logger     // default discards
 	// Budget is the longest that one call of a store may take. A count that comes back
-	// later lets nothing through, and is tried once more. Clocks may disagree by limit.Slot less this, so it must
-	// be less than that slot; default 1 s, which leaves the clocks 1.5 s.
+	// later lets nothing through, and is tried once more. Clocks may disagree by
+	// limit.Slot less this, so it must be less than that slot; default 1 s, which leaves
+	// the clocks 1.5 s.
 	Budget time.Duration
 	// Remembered is how many keys the process remembers; default 4096, about 5 MB.
 	Remembered int
