@@ -2,6 +2,7 @@ package dynamo_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -108,5 +109,80 @@ func (s *store) Use(ctx context.Context, id apikey.ID, at time.Time) error {
 	} else {
 		_, err = s.of.Roll(ctx, id, guard.Roll{If: m.State, Then: m.State, From: m.Window, To: slot, Limit: 1 << 30, At: at})
 	}
+	return err
+}
+
+// What an item holds, as text: str of a string, num of a number, truth of a boolean.
+
+func str(it item, name string) string {
+	v, _ := it[name].(*types.AttributeValueMemberS)
+	if v == nil {
+		return ""
+	}
+	return v.Value
+}
+
+func num(it item, name string) string {
+	v, _ := it[name].(*types.AttributeValueMemberN)
+	if v == nil {
+		return ""
+	}
+	return v.Value
+}
+
+func truth(it item, name string) bool {
+	v, _ := it[name].(*types.AttributeValueMemberBOOL)
+	return v != nil && v.Value
+}
+
+// shown is what a key item and its list row have in common, as text.
+func shown(it item) map[string]string {
+	out := map[string]string{}
+	for name, v := range it {
+		switch name {
+		case "pk", "sk", "digest", "pepper", "digest0", "pepper0":
+		default:
+			out[name] = string(appendValue(nil, v))
+		}
+	}
+	return out
+}
+
+// dump writes items out, byte strings as they are.
+func dump(items []item) (out []byte) {
+	for _, it := range items {
+		out = append(appendValue(out, &types.AttributeValueMemberM{Value: it}), '\n')
+	}
+	return out
+}
+
+func appendValue(out []byte, v types.AttributeValue) []byte {
+	switch v := v.(type) {
+	case *types.AttributeValueMemberS:
+		return append(out, v.Value...)
+	case *types.AttributeValueMemberN:
+		return append(out, v.Value...)
+	case *types.AttributeValueMemberB:
+		return append(out, v.Value...)
+	case *types.AttributeValueMemberBOOL:
+		return fmt.Append(out, v.Value)
+	case *types.AttributeValueMemberL:
+		for _, e := range v.Value {
+			out = append(appendValue(out, e), ' ')
+		}
+		return out
+	case *types.AttributeValueMemberM:
+		for name, e := range v.Value {
+			out = append(appendValue(append(append(out, name...), '='), e), ' ')
+		}
+		return out
+	}
+	panic(fmt.Sprintf("the layout has no %T", v))
+}
+
+// put writes an item past the stores.
+func (s *store) put(t testing.TB, table string, it item) error {
+	t.Helper()
+	_, err := s.raw.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: it})
 	return err
 }

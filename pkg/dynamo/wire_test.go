@@ -70,7 +70,7 @@ func (w *wire) option(o *dynamodb.Options) {
 
 func (w *wire) attempt(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
 	out middleware.DeserializeOutput, meta middleware.Metadata, err error) {
-	c := call{input: middleware.GetStackValue(ctx, inputKey{}), op: operation(in.Request)}
+	c := call{input: middleware.GetStackValue(ctx, inputKey{}), op: target(in.Request)}
 	w.mu.Lock()
 	c.n = len(w.calls)
 	w.calls = append(w.calls, c.op)
@@ -91,7 +91,7 @@ func (w *wire) attempt(ctx context.Context, in middleware.DeserializeInput, next
 	return out, meta, f.err(c)
 }
 
-func operation(request any) string {
+func target(request any) string {
 	r, _ := request.(*smithyhttp.Request)
 	_, op, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	return op
