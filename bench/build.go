@@ -12,7 +12,7 @@ import (
 var flags = []string{"-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w"}
 
 // build compiles a package of this module into dir, as the Makefile does for Lambda but
-// for this machine's own architecture.
+// for this machine.
 func build(dir, name, pkg string, flags ...string) (string, error) {
 	out := filepath.Join(dir, name)
 	args := append(append([]string{"build"}, flags...), "-o", out, pkg)

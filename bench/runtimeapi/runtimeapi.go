@@ -22,12 +22,25 @@ type Process struct {
 	Started time.Duration
 
 	cmd    *exec.Cmd
+	said   tail // on standard error
 	server *http.Server
 	asked  chan struct{} // the process waits for an event
 	events chan []byte
 	done   chan result
 	gone   chan struct{} // closed when the process has ended
 	serial int
+}
+
+// tail keeps the end of what is written to it. exec.Cmd writes from one goroutine, which
+// has ended once Wait returns.
+type tail struct{ text []byte }
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.text = append(t.text, b...)
+	if most := 4096; len(t.text) > 2*most {
+		t.text = append(t.text[:0], t.text[len(t.text)-most:]...)
+	}
+	return len(b), nil
 }
 
 type result struct {
@@ -64,7 +77,7 @@ func Start(bootstrap string, env ...string) (*Process, error) {
 
 	p.cmd = exec.Command(bootstrap)
 	p.cmd.Env = append(env, "AWS_LAMBDA_RUNTIME_API="+listener.Addr().String())
-	p.cmd.Stderr = os.Stderr
+	p.cmd.Stderr = &p.said
 	begin := time.Now()
 	if err := p.cmd.Start(); err != nil {
 		_ = p.server.Close()
@@ -80,7 +93,7 @@ func Start(bootstrap string, env ...string) (*Process, error) {
 		return p, nil
 	case <-p.gone:
 		_ = p.server.Close()
-		return nil, fmt.Errorf("%s ended before it asked for an event: %s", bootstrap, p.cmd.ProcessState)
+		return nil, fmt.Errorf("%s ended before it asked for an event: %s\n%s", bootstrap, p.cmd.ProcessState, p.said.text)
 	case <-time.After(20 * time.Second):
 		p.Stop()
 		return nil, fmt.Errorf("%s did not ask for an event within 20 s", bootstrap)

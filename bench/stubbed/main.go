@@ -71,5 +71,5 @@ func start(text string) (lambda.Handler, error) {
 		Verifier: verify.New(verify.Config{Store: store, Peppers: peppers, Prefixes: apikey.Prefixes{key.Prefix(): true}}),
 		Table:    table,
 		Log:      slog.New(slog.NewJSONHandler(os.Stderr, nil)),
-	}), nil
+	})
 }
