@@ -215,7 +215,7 @@ const base = "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/productio
 // against the oracle. On a guarded route the policy must let through whatever the guard
 // accepts; on an unguarded one it must be exact by itself.
 func TestPolicyAndGuardTogetherGrantExactlyWhatTheKeyHolds(t *testing.T) {
-	const tables, identities, requests = 1500, 16, 12
+	const tables, identities, requests = 1000, 24, 12
 	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
 	rng := rand.New(rand.NewPCG(2026, 1))
 	env := map[string]string{CurrentTime: now.Format(time.RFC3339)}

@@ -8,9 +8,12 @@ import "strings"
 // form; whether the credential is a key is not looked at.
 func ParseAuthorization(value string) (credential string, ok bool) {
 	scheme, credential, found := strings.Cut(value, " ")
-	if !found || credential == "" || strings.ContainsAny(credential, " ,\t") ||
-		!strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Api-Key") {
+	if !found || credential == "" || strings.ContainsAny(credential, " ,\t") || !isScheme(scheme, "Bearer") && !isScheme(scheme, "Api-Key") {
 		return "", false
 	}
 	return credential, true
 }
+
+// isScheme compares in any letter case. The length rules out what only Unicode takes for
+// a letter of the scheme, such as the Kelvin sign for K.
+func isScheme(s, scheme string) bool { return len(s) == len(scheme) && strings.EqualFold(s, scheme) }

@@ -196,10 +196,7 @@ type reader struct {
 func (r *reader) text(field string) string {
 	switch v := r.m[field].(type) {
 	case string:
-		if v != "" {
-			return v
-		}
-		r.fail(field, "empty")
+		return v // an empty one is refused by check
 	case nil:
 		r.fail(field, "missing")
 	default:
@@ -213,7 +210,7 @@ func (r *reader) list(field, none string) []string {
 	if v == none {
 		return nil
 	}
-	return strings.Split(v, " ") // an empty part is refused by check
+	return strings.Split(v, " ") // so is an empty part
 }
 
 // maxInt is the largest integer that a JSON number surely carries (RFC 8259 section 6).
