@@ -174,7 +174,7 @@ func TestEveryGuardedRouteDocumentsItsRefusals(t *testing.T) {
 	}
 }
 
-func TestIntegersAreBounded(t *testing.T) {
+func TestIntegersAreBoundedAndListsAreLists(t *testing.T) {
 	w := newWorld(t, "{}")
 	rec := httptest.NewRecorder()
 	w.handler.ServeHTTP(rec, httptest.NewRequest("GET", "/openapi.json", nil))
@@ -197,6 +197,9 @@ func TestIntegersAreBounded(t *testing.T) {
 				if v["maximum"] == nil || v["minimum"] == nil {
 					t.Errorf("%s: an integer without bounds", at)
 				}
+			}
+			if slices.Contains(kinds, any("array")) {
+				t.Errorf("%s: a list that may be null", at)
 			}
 			if v["type"] == "array" && v["items"] == nil {
 				t.Errorf("%s: a list of anything", at)
