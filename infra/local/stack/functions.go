@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
+	"time"
 
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
 )
@@ -28,6 +29,12 @@ func (s *Stack) startFunctions(ctx context.Context, o Options) error {
 		f := lambda.Function{Name: name, Env: s.environment(name, o)}
 		if name == streamFunction || name == adminFunction {
 			f.Lazy, f.MaxProcesses = true, 1
+		}
+		if name == adminFunction {
+			// It makes the first writes to a JVM that has just started, perhaps on a machine
+			// that is busy with a build, and nobody waits for it but the start.
+			f.Timeout = time.Minute
+			f.Env["STORE_TIMEOUT"] = "20s"
 		}
 		if o.Function != nil {
 			o.Function(&f)
@@ -54,6 +61,9 @@ func (s *Stack) environment(function string, o Options) map[string]string {
 		"KEYREEVE_SETTINGS":                string(o.Settings),
 		"AWS_ENDPOINT_URL_DYNAMODB":        s.Config.DynamoDBEndpoint,
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.Config.SecretsManagerEndpoint,
+		// DynamoDB Local shares two cores with everything else: what takes it two seconds
+		// is no failure yet.
+		"STORE_TIMEOUT": "5s",
 	}
 	if o.RoutesFile != "" {
 		env["ROUTES_FILE"] = o.RoutesFile

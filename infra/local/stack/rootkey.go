@@ -53,7 +53,7 @@ func (s *Stack) ensureRootKey(ctx context.Context) error {
 		}
 	}
 	store := dynamo.NewKeys(dynamo.NewClient(s.Config), dynamo.KeysConfig{
-		Table: s.Config.KeysTable, Meters: s.Config.MetersTable, Timeout: 20 * time.Second,
+		Table: s.Config.KeysTable, Meters: s.Config.MetersTable, Timeout: s.Config.StoreTimeout,
 		Retention: time.Duration(s.Settings.RetentionDays) * 24 * time.Hour,
 	})
 	event := map[string]string{"action": "add-root-key", "accountId": AccountID}
@@ -82,8 +82,24 @@ func (s *Stack) ensureRootKey(ctx context.Context) error {
 	return nil
 }
 
-// works asks the gateway itself whether key is a live production key.
-func (s *Stack) works(ctx context.Context, key string) (bool, error) {
+// works asks the gateway itself whether key is a live production key. A 5xx says nothing
+// about the key, and a DynamoDB Local that has just started may need a moment: it asks
+// again.
+func (s *Stack) works(ctx context.Context, key string) (ok bool, err error) {
+	for range 5 {
+		if ok, err = s.try(ctx, key); err == nil {
+			return ok, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+	return false, err
+}
+
+func (s *Stack) try(ctx context.Context, key string) (bool, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/production/v1/api-keys/self", nil)
 	if err != nil {
 		return false, err

@@ -241,7 +241,7 @@ func (s *Stack) configure(o *Options) error {
 		Region: region, Settings: s.Settings, RoutesFile: o.RoutesFile, PepperSecret: pepperSecret,
 		KeysTable: o.TablePrefix + "keys", MetersTable: o.TablePrefix + "meters", SampleTable: o.TablePrefix + "sample",
 		AccessKeyID: newAccessKeyID(), SecretAccessKey: "local", SessionToken: "local",
-		StoreTimeout: 2 * time.Second,
+		StoreTimeout: 20 * time.Second, // for the stack's own calls; functions have theirs
 	}
 	return nil
 }
@@ -269,11 +269,7 @@ func (s *Stack) startDynamoDB(ctx context.Context, o Options) error {
 			}
 		}()
 	}
-	client := dynamo.NewClient(s.Config, func(o *dynamodb.Options) {
-		// A JVM that has just started takes its time.
-		o.HTTPClient = &http.Client{Timeout: 20 * time.Second}
-	})
-	return ddb.CreateTables(ctx, client, ddb.Tables{
+	return ddb.CreateTables(ctx, dynamo.NewClient(s.Config), ddb.Tables{
 		Keys: s.Config.KeysTable, Meters: s.Config.MetersTable, Sample: s.Config.SampleTable, WithoutTTL: o.WithoutTTL,
 	})
 }
