@@ -37,6 +37,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 
+	"github.com/keyreeve/keyreeve/infra/local/atomicfile"
 	"github.com/keyreeve/keyreeve/infra/local/ddb"
 	"github.com/keyreeve/keyreeve/infra/local/gateway"
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
@@ -200,10 +201,11 @@ func (s *Stack) start(ctx context.Context, o Options) error {
 	if err := s.serve(o, listeners); err != nil {
 		return err
 	}
-	if err := s.startStream(ctx, o); err != nil {
+	if err := s.ensureRootKey(ctx); err != nil {
 		return err
 	}
-	return s.ensureRootKey(ctx)
+	s.startStream(o)
+	return nil
 }
 
 // configure reads settings and routes, so that a mistake there is an error at once and
@@ -269,9 +271,21 @@ func (s *Stack) startDynamoDB(ctx context.Context, o Options) error {
 			}
 		}()
 	}
-	return ddb.CreateTables(ctx, dynamo.NewClient(s.Config), ddb.Tables{
+	// A JVM that has just started takes a second to say that the tables are there. They are
+	// kept where this mark is, and go with it.
+	mark := filepath.Join(s.dir, "data", "tables")
+	names := s.Config.KeysTable + " " + s.Config.MetersTable + " " + s.Config.SampleTable
+	own := o.DynamoDB == "" && !o.InMemory && os.Getenv(ddb.EndpointVariable) == ""
+	if text, err := os.ReadFile(mark); own && err == nil && string(text) == names {
+		return nil
+	}
+	err := ddb.CreateTables(ctx, dynamo.NewClient(s.Config), ddb.Tables{
 		Keys: s.Config.KeysTable, Meters: s.Config.MetersTable, Sample: s.Config.SampleTable, WithoutTTL: o.WithoutTTL,
 	})
+	if err == nil && own {
+		err = atomicfile.Write(mark, []byte(names))
+	}
+	return err
 }
 
 // startSecrets serves the pepper ring to the functions.
@@ -340,34 +354,39 @@ func (s *Stack) DefaultStage() string {
 	return "production"
 }
 
-// startStream delivers the keys table's stream to the function "stream".
-func (s *Stack) startStream(ctx context.Context, o Options) error {
-	out, err := dynamo.NewClient(s.Config).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &s.Config.KeysTable})
-	if err != nil {
-		return fmt.Errorf("reading the keys table's stream: %w", err)
-	}
-	if out.Table.LatestStreamArn == nil {
-		return errors.New("the keys table has no stream")
-	}
-	client := dynamodbstreams.New(dynamodbstreams.Options{
-		Region: region, BaseEndpoint: &s.Config.DynamoDBEndpoint, Credentials: dynamo.Credentials(s.Config),
-		HTTPClient: &http.Client{Timeout: 20 * time.Second}, Retryer: aws.NopRetryer{}, // Run repeats by itself
-	})
+// startStream delivers the keys table's stream to the function "stream". Nobody waits for
+// it: what it cannot do is reported by Failed.
+func (s *Stack) startStream(o Options) {
 	running, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	s.atEnd(func() error { cancel(); <-done; return nil })
 	go func() {
 		defer close(done)
-		err := stream.Run(running, stream.Options{
-			Client: client, StreamARN: *out.Table.LatestStreamArn, Region: region,
-			Checkpoint: filepath.Join(s.dir, "stream.json"), Log: slog.New(slog.NewTextHandler(o.Log, nil)),
-			Invoke: func(ctx context.Context, event []byte) ([]byte, error) { return s.Lambda.Invoke(ctx, "stream", event) },
-		})
-		if err != nil {
+		if err := s.deliver(running, o); err != nil && running.Err() == nil {
 			s.fail(fmt.Errorf("delivering the keys table's stream: %w", err))
 		}
 	}()
-	return nil
+}
+
+func (s *Stack) deliver(ctx context.Context, o Options) error {
+	out, err := dynamo.NewClient(s.Config).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &s.Config.KeysTable})
+	if err != nil {
+		return err
+	}
+	if out.Table.LatestStreamArn == nil {
+		return errors.New("the table has no stream")
+	}
+	return stream.Run(ctx, stream.Options{
+		Client: dynamodbstreams.New(dynamodbstreams.Options{
+			Region: region, BaseEndpoint: &s.Config.DynamoDBEndpoint, Credentials: dynamo.Credentials(s.Config),
+			HTTPClient: &http.Client{Timeout: 20 * time.Second}, Retryer: aws.NopRetryer{}, // Run repeats by itself
+		}),
+		StreamARN: *out.Table.LatestStreamArn, Region: region,
+		Checkpoint: filepath.Join(s.dir, "stream.json"), Log: slog.New(slog.NewTextHandler(o.Log, nil)),
+		Invoke: func(ctx context.Context, event []byte) ([]byte, error) {
+			return s.Lambda.Invoke(ctx, streamFunction, event)
+		},
+	})
 }
 
 // Invoke calls a function directly, as `aws lambda invoke` does: the admin function has no
