@@ -1,76 +1,99 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 )
 
-// replay stands in front of a DynamoDB. It answers a GetItem that it has seen before by
+// replay stands in front of a DynamoDB. A GetItem that it has seen before it answers by
 // itself, with the bytes of the first answer, so that what is timed is the client's side
-// of one read and a loopback round trip, and not DynamoDB Local's Java.
+// of one read and a loopback round trip, and not DynamoDB Local's Java. It speaks just
+// enough HTTP for the SDK, for the same reason.
 type replay struct {
 	endpoint string // of the DynamoDB behind it
 
 	mu   sync.Mutex
-	seen map[string]recorded
+	seen map[string][]byte // whole answers, by the body of the request
 }
 
-type recorded struct {
-	header http.Header
-	body   []byte
-}
-
-func (p *replay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
+// startReplay serves on loopback until the program ends, and returns its URL.
+func startReplay(endpoint string) (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		http.Error(w, "reading the request", http.StatusBadGateway)
-		return
+		return "", err
 	}
-	read := r.Header.Get("X-Amz-Target") == "DynamoDB_20120810.GetItem"
-	if read {
-		p.mu.Lock()
-		a, ok := p.seen[string(body)]
-		p.mu.Unlock()
-		if ok {
-			a.write(w, http.StatusOK)
+	p := &replay{endpoint: endpoint, seen: map[string][]byte{}}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(conn)
+		}
+	}()
+	return "http://" + listener.Addr().String(), nil
+}
+
+// serve answers one connection's requests until either side gives up.
+func (p *replay) serve(conn net.Conn) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	for {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		answer, err := p.answer(r, body)
+		if err != nil {
+			return
+		}
+		if _, err := conn.Write(answer); err != nil {
 			return
 		}
 	}
-	a, status, err := p.forward(r, body)
-	if err != nil {
-		http.Error(w, "DynamoDB does not answer", http.StatusBadGateway)
-		return
-	}
-	if read && status == http.StatusOK {
-		p.mu.Lock()
-		p.seen[string(body)] = a
-		p.mu.Unlock()
-	}
-	a.write(w, status)
 }
 
-func (p *replay) forward(r *http.Request, body []byte) (recorded, int, error) {
+func (p *replay) answer(r *http.Request, body []byte) ([]byte, error) {
+	read := r.Header.Get("X-Amz-Target") == "DynamoDB_20120810.GetItem"
+	p.mu.Lock()
+	answer, ok := p.seen[string(body)]
+	p.mu.Unlock()
+	if read && ok {
+		return answer, nil
+	}
 	req, err := http.NewRequestWithContext(r.Context(), r.Method, p.endpoint, bytes.NewReader(body))
 	if err != nil {
-		return recorded{}, 0, err
+		return nil, err
 	}
 	req.Header = r.Header.Clone()
 	req.Header.Del("Accept-Encoding")
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
-		return recorded{}, 0, err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	return recorded{resp.Header, answer}, resp.StatusCode, err
-}
-
-func (a recorded) write(w http.ResponseWriter, status int) {
-	for name, values := range a.header {
-		w.Header()[name] = values
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
 	}
-	w.WriteHeader(status)
-	_, _ = w.Write(a.body)
+	resp.Body, resp.ContentLength, resp.TransferEncoding = io.NopCloser(bytes.NewReader(text)), int64(len(text)), nil
+	var out bytes.Buffer
+	if err := resp.Write(&out); err != nil {
+		return nil, err
+	}
+	if read && resp.StatusCode == http.StatusOK {
+		p.mu.Lock()
+		p.seen[string(body)] = out.Bytes()
+		p.mu.Unlock()
+	}
+	return out.Bytes(), nil
 }
