@@ -155,13 +155,13 @@ func (d *document) own(o *operation) error {
 	}
 	if o.ifMatch {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: "If-Match", In: "header", Description: "Change the key only if it is at the version of this ETag.",
-			Schema: &huma.Schema{Type: huma.TypeString, Pattern: `^(\*|(W/)?"[!#-~]*")$`, Examples: []any{`"7"`}}})
+			Schema: &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(100), Pattern: `^([*]|(W/)?"[!#-~]+")$`, Examples: []any{`"7"`}}})
 		codes = append(codes, "validation_failed")
 	}
 	if o.idempotent {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header",
 			Description: "Makes the request safe to repeat for 24 hours: the same key with the same body gives the same answer, the secret included.",
-			Schema:      &huma.Schema{Type: huma.TypeString, Pattern: `^[!-~]{1,255}$`}})
+			Schema:      &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(255), Pattern: `^[!-~]{1,255}$`}})
 		codes = append(codes, "validation_failed", "idempotency_mismatch", "idempotency_in_flight", "idempotency_unusable")
 	}
 	if o.body != nil {
@@ -308,6 +308,14 @@ func (d *document) settle(permissions []permissionView, settings *config.Setting
 				s.Items.Enum = names
 			case request && property == "customers":
 				s.Items.Pattern = "^[A-Za-z0-9_-]{1,64}$"
+			}
+		}
+		if request { // days and a time together would be two expiries
+			schema.Not = &huma.Schema{
+				Required: []string{"expirationDays", "expirationTs"},
+				Properties: map[string]*huma.Schema{
+					"expirationDays": {Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(365.0)}, "expirationTs": {Type: huma.TypeString},
+				},
 			}
 		}
 		if strings.HasPrefix(name, "Patch") {

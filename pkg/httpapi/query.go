@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -63,14 +64,7 @@ func (p *parameter) check(value string) string {
 
 func (c *call) flag(name string) bool { return c.query.Get(name) == "true" }
 
+// sortFields gives fields that come out of a map the same order every time.
 func sortFields(f []FieldProblem) {
-	slices.SortFunc(f, func(a, b FieldProblem) int {
-		if a.Field != b.Field {
-			if a.Field < b.Field {
-				return -1
-			}
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(f, func(a, b FieldProblem) int { return strings.Compare(a.Field, b.Field) })
 }
