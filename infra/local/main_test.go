@@ -128,6 +128,15 @@ func (p *program) status(path string) int {
 	return res.StatusCode
 }
 
+// paste runs a line as a user would, in a shell.
+func (p *program) paste(line string) {
+	p.t.Helper()
+	out, err := exec.Command("sh", "-c", line+" -s -o /dev/null -w '%{http_code}'").CombinedOutput()
+	if err != nil || string(out) != "200" {
+		p.t.Errorf("a pasted line: %q, %v; want 200", out, err)
+	}
+}
+
 func (p *program) mustBeGone(pids []int) {
 	p.t.Helper()
 	for _, pid := range pids {
@@ -181,14 +190,22 @@ func TestItServesStopsAndComesBackWithItsKeys(t *testing.T) {
 			// in the log for whoever watches it.
 			t.Logf("the second start took %d ms", p.ready.StartMillis)
 		}
-		text := strings.Join(p.text, "\n")
+		// A new key is shown, once; after that its file is named.
+		text, shown := strings.Join(p.text, "\n"), strings.TrimSpace(first)
+		if i == 1 {
+			if strings.Contains(text, shown) {
+				t.Error("the second run prints the key again")
+			}
+			shown = "$(cat '" + p.ready.RootKeyFile + "')"
+		}
 		for _, want := range []string{
-			"curl " + p.ready.URL + "/v1/api-keys -H 'X-API-Key: " + strings.TrimSpace(first) + "'",
-			"curl " + p.ready.URL + "/v1/account/api-keys/ -H 'Authorization: Bearer " + strings.TrimSpace(first) + "'",
+			"curl " + p.ready.URL + "/v1/api-keys -H \"X-API-Key: " + shown + "\"",
+			"curl " + p.ready.URL + "/v1/account/api-keys/ -H \"Authorization: Bearer " + shown + "\"",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("run %d prints no line to paste like %q", i, strings.ReplaceAll(want, strings.TrimSpace(first), "KEY"))
 			}
+			p.paste(want)
 		}
 		pids := children(t, p.cmd.Process.Pid)
 		if len(pids) < 4 { // DynamoDB Local and three functions
