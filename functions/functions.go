@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/functions/proxy"
 	"github.com/keyreeve/keyreeve/functions/sample"
 	"github.com/keyreeve/keyreeve/functions/stream"
+	"github.com/keyreeve/keyreeve/pkg/dynamo"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 )
 
@@ -21,7 +21,7 @@ import (
 // route table uses, and what makes the handler. Building one does no I/O.
 var functions = map[string]func(*wiring) (lambda.Handler, error){
 	"authorizer": func(w *wiring) (lambda.Handler, error) {
-		return authorizer.New(authorizer.Config{Verifier: w.verifier(), Table: w.table, Log: w.log}), nil
+		return authorizer.New(authorizer.Config{Verifier: w.verifier(), Table: w.table, Log: w.log})
 	},
 	"keys": func(w *wiring) (lambda.Handler, error) {
 		return w.behindGuard("keys", keysfn.New(keysfn.Config{
@@ -29,11 +29,8 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 		})), nil
 	},
 	"sample": func(w *wiring) (lambda.Handler, error) {
-		store, err := w.sampleStore()
-		if err != nil {
-			return nil, err
-		}
-		return w.behindGuard("sample", sample.New(sample.Config{Store: store, Clock: time.Now})), nil
+		store := dynamo.NewSample(w.client, w.cfg.SampleTable, w.cfg.StoreTimeout)
+		return w.behindGuard("sample", sample.New(sample.Config{Store: store})), nil
 	},
 	"stream": func(w *wiring) (lambda.Handler, error) { return stream.New(w.keyStore(), w.log), nil },
 	"admin":  func(w *wiring) (lambda.Handler, error) { return admin.New(w.service()), nil },

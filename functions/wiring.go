@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
@@ -63,13 +62,6 @@ func (w *wiring) meters() *dynamo.Meters {
 	return dynamo.NewMeters(w.client, w.cfg.MetersTable, w.cfg.StoreTimeout)
 }
 
-func (w *wiring) sampleStore() (document.Store, error) {
-	if w.cfg.SampleTable == "" {
-		return nil, errors.New("environment: SAMPLE_TABLE is not set")
-	}
-	return dynamo.NewSample(w.client, w.cfg.SampleTable, w.cfg.StoreTimeout), nil
-}
-
 func (w *wiring) service() *keys.Service {
 	return keys.NewService(keys.Config{
 		Store: w.keyStore(), Peppers: w.peppers, Settings: w.cfg.Settings, Known: w.table.KnownPermission,
@@ -77,11 +69,9 @@ func (w *wiring) service() *keys.Service {
 }
 
 func (w *wiring) verifier() *verify.Verifier {
-	prefixes := apikey.Prefixes{}
-	for _, p := range w.cfg.Settings.AcceptedPrefixes() {
-		prefixes[p] = true
-	}
-	return verify.New(verify.Config{Store: w.keyStore(), Peppers: w.peppers, Prefixes: prefixes})
+	return verify.New(verify.Config{
+		Store: w.keyStore(), Peppers: w.peppers, Prefixes: apikey.NewPrefixes(w.cfg.Settings.AcceptedPrefixes()),
+	})
 }
 
 // secret reads the pepper ring from Secrets Manager.
