@@ -29,9 +29,10 @@ dist/local: $(SOURCES)
 	go build -buildvcs=false -o $@ ./infra/local
 	@touch $@
 
+# Prints a line per package, then what was skipped and why, then what failed.
 test:
 	go vet ./...
-	go test -count=1 ./...
+	go run gotest.tools/gotestsum@v1.13.0 --format pkgname --format-hide-empty-pkg -- -count=1 -timeout 20m ./...
 
 clean:
 	rm -rf dist .local
