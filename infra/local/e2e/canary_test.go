@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,16 +77,17 @@ func (c *canary) answers() []byte {
 	return bytes.Clone(c.said.Bytes())
 }
 
-// report searches places for pieces of keys and for whole peppers, and says what it has
+// report searches places for pieces of keys and for whole peppers, and tells w what it has
 // done; an error says where something was.
-func (c *canary) report(places map[string][]byte, ring []byte) error {
+func (c *canary) report(w io.Writer, places map[string][]byte, ring []byte) error {
 	var r struct{ Peppers map[string]string }
 	if err := json.Unmarshal(ring, &r); err != nil || len(r.Peppers) == 0 {
 		return fmt.Errorf("canary: the pepper ring could not be read: %v", err)
 	}
 	var errs []error
 	searched := ""
-	for place, text := range places {
+	for _, place := range slices.Sorted(maps.Keys(places)) {
+		text := places[place]
 		if len(text) == 0 && place != quiet {
 			errs = append(errs, fmt.Errorf("canary: %s is empty, so nothing was searched", place))
 		}
@@ -97,7 +101,7 @@ func (c *canary) report(places map[string][]byte, ring []byte) error {
 		}
 		searched += fmt.Sprintf(", %s (%d KB)", place, len(text)/1000)
 	}
-	fmt.Printf("canary: %d keys%s: %d hits\n", c.keys, searched, len(errs))
+	fmt.Fprintf(w, "canary: %d keys%s: %d hits\n", c.keys, searched, len(errs))
 	return errors.Join(errs...)
 }
 
@@ -119,11 +123,11 @@ func TestCanaryFindsAPieceOfASecret(t *testing.T) {
 		}
 	}
 	ring := []byte(`{"current":"p1","peppers":{"p1":"pepper-of-the-test"}}`)
-	if c.report(map[string][]byte{"x": []byte("nothing")}, ring) != nil {
+	if c.report(io.Discard, map[string][]byte{"x": []byte("nothing")}, ring) != nil {
 		t.Error("report of a clean place is an error")
 	}
 	for _, text := range []string{"", "…uvwxyzABCDEF…", "pepper-of-the-test"} {
-		if c.report(map[string][]byte{"x": []byte(text)}, ring) == nil {
+		if c.report(io.Discard, map[string][]byte{"x": []byte(text)}, ring) == nil {
 			t.Errorf("report of %q is no error", text)
 		}
 	}

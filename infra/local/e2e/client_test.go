@@ -58,9 +58,9 @@ func (a answer) data(t *testing.T) map[string]any {
 
 func xAPIKey(key string) http.Header { return http.Header{"X-Api-Key": {key}} }
 
-// call sends a request to the gateway. path starts with a stage or, as on a custom domain,
+// once sends a request to the gateway. path starts with a stage or, as on a custom domain,
 // with the API's own path; it is sent as it is spelled.
-func (w *world) call(t testing.TB, method, path string, header http.Header, body string) answer {
+func (w *world) once(t testing.TB, method, path string, header http.Header, body string) answer {
 	t.Helper()
 	a, err := w.try(method, path, header, body)
 	if err != nil {
@@ -69,7 +69,28 @@ func (w *world) call(t testing.TB, method, path string, header http.Header, body
 	return a
 }
 
-// try is call for goroutines, which must not end a test.
+// call is once for tests of something else than failures: it repeats what was refused
+// because the store of a busy machine did not answer in time, which says that nothing was
+// done and nothing was decided. How often that may be, end judges.
+func (w *world) call(t testing.TB, method, path string, header http.Header, body string) (a answer) {
+	t.Helper()
+	for range 5 {
+		if a = w.once(t, method, path, header, body); !a.overloaded() {
+			break
+		}
+		w.repeated.Add(1)
+	}
+	w.calls.Add(1)
+	return a
+}
+
+// overloaded reports whether the answer says that the store was too slow.
+func (a answer) overloaded() bool {
+	return a.status == http.StatusServiceUnavailable && a.code() == "unavailable" ||
+		a.status == http.StatusInternalServerError && a.code() == "authorizer_failure"
+}
+
+// try is once for goroutines, which must not end a test.
 func (w *world) try(method, path string, header http.Header, body string) (answer, error) {
 	return w.tryBy(w.http, method, path, header, body)
 }
@@ -106,7 +127,7 @@ type issued struct {
 // create makes a key on the canonical face.
 func (w *world) create(t testing.TB, by, body string) issued {
 	t.Helper()
-	a := w.steady(t, "POST", "/v1/api-keys", xAPIKey(by), body)
+	a := w.call(t, "POST", "/v1/api-keys", xAPIKey(by), body)
 	if a.status != http.StatusCreated {
 		t.Fatalf("creating a key = %s, want 201", a)
 	}
@@ -129,25 +150,10 @@ func (w *world) issued(t testing.TB, a answer) issued {
 	return issued{v.Data.KeyID, v.Data.APIKey, v.Data.Number}
 }
 
-// steady is call for tests of something else than failures: it repeats what was refused
-// because a busy machine's store did not answer in time, which says that nothing was done.
-func (w *world) steady(t testing.TB, method, path string, header http.Header, body string) (a answer) {
-	t.Helper()
-	for range 5 {
-		a = w.call(t, method, path, header, body)
-		overloaded := a.status == http.StatusServiceUnavailable && a.code() == "unavailable" ||
-			a.status == http.StatusInternalServerError && a.code() == "authorizer_failure"
-		if !overloaded {
-			break
-		}
-	}
-	return a
-}
-
 // change is a request that must succeed.
 func (w *world) change(t testing.TB, by, method, path, body string) answer {
 	t.Helper()
-	a := w.steady(t, method, path, xAPIKey(by), body)
+	a := w.call(t, method, path, xAPIKey(by), body)
 	if a.status < 200 || a.status > 299 {
 		t.Fatalf("%s %s = %s, want success", method, path, a)
 	}

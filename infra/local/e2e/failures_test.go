@@ -36,24 +36,24 @@ func TestNothingPassesWhileTheStoreIsDown(t *testing.T) {
 	back := w.db.hangUp(t)
 	for range 3 {
 		counts := w.db.count("UpdateItem")
-		a := w.call(t, "GET", "/v1/customers", xAPIKey(fresh.key), "")
+		a := w.once(t, "GET", "/v1/customers", xAPIKey(fresh.key), "")
 		w.refusedByAuthorizer(t, a)
 		if n := w.db.count("UpdateItem") - counts; n != 0 {
 			t.Errorf("%d writes were tried for a request that was not authorized", n)
 		}
-		a = w.call(t, "GET", "/v1/customers", xAPIKey(cached.key), "")
+		a = w.once(t, "GET", "/v1/customers", xAPIKey(cached.key), "")
 		a.mustRefuse(t, http.StatusServiceUnavailable, "unavailable")
 		if a.header.Get("Retry-After") == "" {
 			t.Error("the 503 lacks Retry-After")
 		}
 	}
 	// Junk is junk all the same: it needs no store.
-	a := w.call(t, "GET", "/v1/customers", xAPIKey("junk"), "")
+	a := w.once(t, "GET", "/v1/customers", xAPIKey("junk"), "")
 	a.mustRefuse(t, http.StatusUnauthorized, "unauthorized")
 
 	back()
 	for _, k := range []issued{cached, fresh} {
-		if a := w.call(t, "GET", "/v1/customers", xAPIKey(k.key), ""); a.status != http.StatusOK {
+		if a := w.once(t, "GET", "/v1/customers", xAPIKey(k.key), ""); a.status != http.StatusOK {
 			t.Errorf("once the store is back = %s, want 200", a)
 		}
 	}
@@ -73,11 +73,11 @@ func TestNothingPassesWithoutThePepperRing(t *testing.T) {
 	}
 	w.killAuthorizers(t) // a process that has the ring needs no file
 	for range 3 {
-		w.refusedByAuthorizer(t, w.call(t, "GET", "/v1/customers", xAPIKey(k.key), ""))
+		w.refusedByAuthorizer(t, w.once(t, "GET", "/v1/customers", xAPIKey(k.key), ""))
 	}
 	restore()
 	eventually(t, 10*time.Second, "the key works again", func() bool {
-		return w.call(t, "GET", "/v1/customers", xAPIKey(k.key), "").status == http.StatusOK
+		return w.once(t, "GET", "/v1/customers", xAPIKey(k.key), "").status == http.StatusOK
 	})
 }
 
@@ -123,7 +123,7 @@ func TestAnAuthorizerThatDiesRefuses(t *testing.T) {
 		}
 	}
 	for _, k := range keys {
-		if a := w.call(t, "GET", "/v1/customers", xAPIKey(k.key), ""); a.status != http.StatusOK {
+		if a := w.once(t, "GET", "/v1/customers", xAPIKey(k.key), ""); a.status != http.StatusOK {
 			t.Errorf("afterwards = %s, want 200", a)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func startMake(t *testing.T, dir string) *makeRun {
 	}
 	m.rootKey = strings.TrimSpace(string(key))
 	m.pids = append(descendants(t, m.cmd.Process.Pid), m.cmd.Process.Pid)
-	m.world = &world{url: m.ready.URL, root: m.rootKey, http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}, canary: &canary{}}
+	m.world = &world{url: m.ready.URL, root: m.rootKey, http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}, canary: &canary{}, calls: &atomic.Int64{}, repeated: &atomic.Int64{}}
 	return m
 }
 

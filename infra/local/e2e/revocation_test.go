@@ -26,7 +26,7 @@ type trial struct {
 func (r *trial) account(body string) {
 	r.t.Helper()
 	path := fmt.Sprintf("/v1/account/api-keys/%d/", r.key.number)
-	a := r.w.steady(r.t, "PATCH", path, http.Header{"Authorization": {"Bearer " + r.manager}}, body)
+	a := r.w.call(r.t, "PATCH", path, http.Header{"Authorization": {"Bearer " + r.manager}}, body)
 	if a.status != http.StatusOK {
 		r.t.Fatalf("PATCH %s = %s, want 200", path, a)
 	}
@@ -41,7 +41,7 @@ func (r *trial) newKey() {
 // question of the key by a cached policy.
 func (r *trial) use() (a answer, cached bool) {
 	r.t.Helper()
-	a = r.w.steady(r.t, "GET", "/v1/customers", xAPIKey(r.key.key), "")
+	a = r.w.call(r.t, "GET", "/v1/customers", xAPIKey(r.key.key), "")
 	return a, r.w.policyWasCached(r.t, a)
 }
 

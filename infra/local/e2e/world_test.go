@@ -78,6 +78,8 @@ type world struct {
 	mu      sync.Mutex
 	entries map[string]gateway.Entry // of the access log, by request id
 	serial  *atomic.Int64
+
+	calls, repeated *atomic.Int64 // see call
 }
 
 type options struct {
@@ -150,7 +152,7 @@ func start(t testing.TB, o options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{db: db, canary: &canary{}, log: &buffer{}, entries: map[string]gateway.Entry{}, serial: &atomic.Int64{}}
+	w := &world{db: db, canary: &canary{}, log: &buffer{}, entries: map[string]gateway.Entry{}, serial: &atomic.Int64{}, calls: &atomic.Int64{}, repeated: &atomic.Int64{}}
 	w.Stack, err = stack.Start(ctx, stack.Options{
 		Bootstrap: bootstrap, Dir: dir, Settings: text, DynamoDB: db.endpoint, Log: w.log,
 		OnAccess: func(e gateway.Entry) {
@@ -197,7 +199,10 @@ func (w *world) end() error {
 	if err := w.db.stop(); err != nil {
 		return err
 	}
-	return w.canary.report(map[string][]byte{
+	if calls, repeated := w.calls.Load(), w.repeated.Load(); repeated > 5+calls/100 {
+		return fmt.Errorf("%d of %d calls found the store too slow", repeated, calls)
+	}
+	return w.canary.report(os.Stdout, map[string][]byte{
 		"the tables": dump, "the access log": access, quiet: w.log.bytes(), "answers": w.canary.answers(),
 	}, peppers)
 }
