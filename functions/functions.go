@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -33,7 +34,7 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 		return w.behindGuard("sample", sample.New(sample.Config{Store: store})), nil
 	},
 	"stream": func(w *wiring) (lambda.Handler, error) { return stream.New(w.keyStore(), w.log), nil },
-	"admin":  func(w *wiring) (lambda.Handler, error) { return admin.New(w.service()), nil },
+	"admin":  func(w *wiring) (lambda.Handler, error) { return admin.New(w.service(), w.ring, time.Now), nil },
 }
 
 func names() []string { return slices.Sorted(maps.Keys(functions)) }

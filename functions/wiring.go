@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/config"
@@ -28,16 +25,21 @@ type wiring struct {
 	log     *slog.Logger
 	table   *route.Table
 	client  *dynamodb.Client
+	ring    *ring
 	peppers *pepper.Source
 }
 
 func newWiring(cfg config.Config) (*wiring, error) {
 	w := &wiring{
-		cfg:     cfg,
-		log:     slog.New(slog.NewJSONHandler(os.Stderr, nil)),
-		client:  dynamo.NewClient(cfg),
-		peppers: pepper.New(secret(cfg), time.Now),
+		cfg:    cfg,
+		log:    slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		client: dynamo.NewClient(cfg),
+		ring:   newRing(cfg),
 	}
+	w.peppers = pepper.New(func(ctx context.Context) ([]byte, error) {
+		text, _, err := w.ring.Read(ctx)
+		return text, err
+	}, time.Now)
 	var sampleRoutes []byte
 	var err error
 	if cfg.RoutesFile != "" {
@@ -72,30 +74,4 @@ func (w *wiring) verifier() *verify.Verifier {
 	return verify.New(verify.Config{
 		Store: w.keyStore(), Peppers: w.peppers, Prefixes: apikey.NewPrefixes(w.cfg.Settings.AcceptedPrefixes()),
 	})
-}
-
-// secret reads the pepper ring from Secrets Manager.
-func secret(cfg config.Config) func(context.Context) ([]byte, error) {
-	client := secretsmanager.New(secretsmanager.Options{
-		Region: cfg.Region, Credentials: dynamo.Credentials(cfg), BaseEndpoint: endpoint(cfg.SecretsManagerEndpoint),
-	})
-	return func(ctx context.Context) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(ctx, cfg.StoreTimeout)
-		defer cancel()
-		out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(cfg.PepperSecret)})
-		if err != nil {
-			return nil, err
-		}
-		if out.SecretString == nil {
-			return nil, errors.New("the pepper secret holds no text")
-		}
-		return []byte(*out.SecretString), nil
-	}
-}
-
-func endpoint(url string) *string {
-	if url == "" {
-		return nil
-	}
-	return &url
 }

@@ -152,6 +152,10 @@ func validVersion(v string) bool {
 	return v != "" && len(v) <= maxVersionLen
 }
 
+// LaterVersion reports whether version b of a pepper was made after version a. Versions are
+// named in rising order, shorter names first: p1 … p9, p10, or dates.
+func LaterVersion(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }
+
 // NewRing makes a ring of peppers by version. It copies its input.
 func NewRing(current string, peppers map[string]string) (*Ring, error) {
 	r := &Ring{current: current, peppers: make(map[string]*pepper, len(peppers))}

@@ -236,3 +236,11 @@ func TestDigestsThatDifferInOneBitAreNotEqual(t *testing.T) {
 		}
 	}
 }
+
+func TestPepperVersionsAreOrderedAsPeopleCount(t *testing.T) {
+	for _, pair := range [][2]string{{"p1", "p2"}, {"p9", "p10"}, {"2026-01", "2026-02"}} {
+		if a, b := pair[0], pair[1]; !apikey.LaterVersion(a, b) || apikey.LaterVersion(b, a) || apikey.LaterVersion(a, a) {
+			t.Errorf("LaterVersion(%q, %q) = %t, LaterVersion(%q, %q) = %t; want true and false", a, b, apikey.LaterVersion(a, b), b, a, apikey.LaterVersion(b, a))
+		}
+	}
+}

@@ -21,7 +21,7 @@ const redigestTimeout = time.Second
 // It moves forward only: a process whose ring still names the older pepper as current
 // meets keys that others have moved on already, and must not undo that.
 func (v *Verifier) redigest(ctx context.Context, ring *apikey.Ring, presented apikey.Key, was keys.Secret) {
-	if !later(was.Pepper, ring.Current()) || !v.redigesting.CompareAndSwap(false, true) {
+	if !apikey.LaterVersion(was.Pepper, ring.Current()) || !v.redigesting.CompareAndSwap(false, true) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redigestTimeout)
@@ -37,7 +37,3 @@ func (v *Verifier) redigest(ctx context.Context, ring *apikey.Ring, presented ap
 		}
 	}()
 }
-
-// later reports whether version b of a pepper was made after version a. Versions are named
-// in rising order, shorter names first: p1 … p9, p10, or dates.
-func later(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }

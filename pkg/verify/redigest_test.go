@@ -121,11 +121,3 @@ func TestRedigestIsOnlyForTheLiveSecretOfAGoodKeyAndOnlyForward(t *testing.T) {
 		})
 	}
 }
-
-func TestPepperVersionsAreOrderedAsPeopleCount(t *testing.T) {
-	for _, pair := range [][2]string{{"p1", "p2"}, {"p9", "p10"}, {"2026-01", "2026-02"}} {
-		if a, b := pair[0], pair[1]; !later(a, b) || later(b, a) || later(a, a) {
-			t.Errorf("later(%q, %q) = %t, later(%q, %q) = %t; want true and false", a, b, later(a, b), b, a, later(b, a))
-		}
-	}
-}
