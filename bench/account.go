@@ -45,7 +45,7 @@ func newBackend(ctx context.Context, dir, bootstrap string) (*backend, error) {
 	}
 	manager, err := serve(secrets.New(secrets.Options{Name: "peppers", File: file, AccessKeyID: accessKey, Region: "us-east-1", AccountID: "000000000000"}))
 	if err == nil {
-		b.replay, err = startReplay(server.Endpoint)
+		b.replay, err = serve(&replay{endpoint: server.Endpoint, seen: map[string]recorded{}})
 	}
 	if err != nil {
 		b.stop()
