@@ -79,11 +79,11 @@ func (s *Service) AddRootKey(ctx context.Context, accountID string) (out Issued,
 		}
 		marked := false
 		if a.Primary != "" {
-			k, err := s.cfg.Store.Key(ctx, a.Primary)
+			_, err := s.cfg.Store.Key(ctx, a.Primary)
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return decision{}, err
 			}
-			marked = err == nil && k.Primary && !k.Deleted
+			marked = err == nil
 		}
 		d, issued, err := s.add(ctx, a, 0, s.rootKey(&a, !marked), now)
 		out = issued

@@ -152,11 +152,11 @@ func step(was *Key, k *Key, now time.Time) (before, after map[string]string) {
 	return before, after
 }
 
-// verdictDiffers reports whether verification or the guard could decide otherwise now.
+// verdictDiffers reports whether verification or the guard could decide otherwise now. A
+// grace changes only along with the generation or the key's end.
 func verdictDiffers(a, b *Key) bool {
 	return a.Active != b.Active || a.Deleted != b.Deleted || a.RateLimit != b.RateLimit ||
-		a.Generation != b.Generation || a.Previous.Generation != b.Previous.Generation ||
-		!a.Previous.Until.Equal(b.Previous.Until) || !a.ExpiresAt.Equal(b.ExpiresAt) ||
+		a.Generation != b.Generation || !a.ExpiresAt.Equal(b.ExpiresAt) ||
 		!slices.Equal(a.Permissions, b.Permissions) || !slices.Equal(a.Customers, b.Customers)
 }
 

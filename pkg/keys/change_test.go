@@ -29,6 +29,28 @@ func (w *world) beforeCommit(f func()) {
 	})
 }
 
+// atCall runs f once, before the nth call of the store from now on, and reports whether
+// that is after a commit. done is false if there were fewer calls.
+func (w *world) atCall(nth int, f func()) (result func() (done, committed bool)) {
+	n, done, committed := 0, false, false
+	w.memory.OnCall(func(_ context.Context, c keystest.Call) error {
+		if c.Done {
+			committed = committed || c.Op == "Commit"
+			return nil
+		}
+		if n++; n == nth {
+			w.memory.OnCall(nil) // f's own calls are not looked at
+			done = true
+			f()
+		}
+		return nil
+	})
+	return func() (bool, bool) {
+		w.memory.OnCall(nil)
+		return done, committed
+	}
+}
+
 // mutations is every operation that changes keys, asked for by c against a target.
 func mutations(w *world, c keys.Caller, target keys.Ref) map[string]func() error {
 	return map[string]func() error{
@@ -132,6 +154,36 @@ func TestACallerThatStopsMeanwhileCommitsNothing(t *testing.T) {
 				same(t, "keys after "+name, after, before)
 				same(t, "audit events", eventsAfter, events)
 			})
+		}
+	}
+}
+
+func TestNoCreateCommitsAfterTheAnswerToItsCallersRevoke(t *testing.T) {
+	for nth := 1; ; nth++ {
+		w := newWorld(t, "enterprise")
+		c := w.manager(keys.Production, "*", "api_keys:*")
+		result := w.atCall(nth, func() {
+			if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, any0); err != nil {
+				t.Fatal(err)
+			}
+		})
+		_, err := w.ask(c, once("k1", "{}"))
+		done, committed := result()
+		if !done {
+			if err != nil {
+				t.Errorf("Create without a revoke: %v", err)
+			}
+			if nth < 4 {
+				t.Errorf("only %d calls of the store: the test shows nothing", nth-1)
+			}
+			break
+		}
+		if committed {
+			t.Fatalf("call %d comes after the commit; a create has none there", nth)
+		}
+		is(t, fmt.Sprint("create, its caller revoked at call ", nth), err, keys.ErrCallerGone)
+		if list, _ := w.state(); len(list) != 2 {
+			t.Errorf("revoked at call %d: %d keys, want 2", nth, len(list))
 		}
 	}
 }

@@ -295,6 +295,43 @@ func TestEqualRequestsAtOnceMakeOneKey(t *testing.T) {
 	}
 }
 
+// An equal request is answered between any two calls of the store, and under a pepper that
+// the first one does not use: the order of reading alone prevents a second key.
+func TestAnEqualRequestAtAnyMomentMakesOneKey(t *testing.T) {
+	idem := keys.Idempotency{Key: "k", Route: "regenerate"}
+	for nth := 1; ; nth++ {
+		w := newWorld(t, "enterprise")
+		target := w.manager(keys.Production)
+		var other keys.Issued
+		result := w.atCall(nth, func() {
+			w.Peppers.Rotate()
+			other = w.mustAsk(w.root, once("k1", "{}"))
+		})
+		out, err := w.ask(w.root, once("k1", "{}"))
+		createDone, _ := result()
+		if list, _ := w.state(); err != nil || len(list) != 3 || createDone && !out.Plaintext.Equal(other.Plaintext) {
+			t.Errorf("another create at call %d: %d keys, %v, want 3 and one answer", nth, len(list), err)
+		}
+
+		result = w.atCall(nth, func() {
+			w.Peppers.Rotate()
+			var err error
+			if other, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, any0); err != nil {
+				t.Fatal(err)
+			}
+		})
+		out, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, any0)
+		regenerateDone, committed := result()
+		if k := w.key(target.KeyID); err == nil && (k.Generation != 2 || regenerateDone && !out.Plaintext.Equal(other.Plaintext)) ||
+			err != nil && !committed {
+			t.Errorf("another regenerate at call %d: generation %d, %v, want 2 and one answer", nth, k.Generation, err)
+		}
+		if !createDone && !regenerateDone {
+			break
+		}
+	}
+}
+
 func TestManyEqualRequestsAtOnceMakeOneKey(t *testing.T) {
 	w := newWorld(t, "enterprise", realWaits)
 	w.slow(2 * time.Millisecond)

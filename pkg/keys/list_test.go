@@ -97,7 +97,7 @@ func TestListFiltersAndSorts(t *testing.T) {
 			for size := 1; size <= 4; size++ {
 				q, got := tt.q, []keys.Key(nil)
 				q.Limit = size
-				for {
+				for range 10 {
 					page, err := w.Service.List(ctx, w.root, q)
 					if err != nil || len(page.Keys) > size || page.Total != strings.Count(tt.want, " ")+min(len(tt.want), 1) {
 						t.Fatalf("a page of %d, total %d, %v", len(page.Keys), page.Total, err)
@@ -138,7 +138,7 @@ func TestACallerListsWhatItSees(t *testing.T) {
 		{}:                             "4 5 7",
 		{Environment: keys.Production}: "",
 		{Status: keys.Revoked}:         "6",
-		{Text: "a"}:                    "5 7",
+		{Text: "banana"}:               "5",
 		{Text: "root"}:                 "",
 	} {
 		page, err := w.Service.List(ctx, dev, q)
@@ -180,7 +180,7 @@ func TestPagingIsStableWhileKeysComeAndGo(t *testing.T) {
 	}
 	q := keys.Query{Sort: "name", Limit: 3, Text: "key "}
 	var got []keys.Key
-	for page := 0; ; page++ {
+	for page := range 10 {
 		p, err := w.Service.List(ctx, w.root, q)
 		if err != nil {
 			t.Fatal(err)

@@ -155,6 +155,49 @@ func TestADescendantRevokesTheWholeFamilyItselfLast(t *testing.T) {
 	}
 }
 
+func TestRepeatingARevokeSettlesDescendantsThatAreOff(t *testing.T) {
+	w := newWorld(t, "enterprise")
+	parent := w.manager(keys.Production, "*", "api_keys:*")
+	child := w.create(parent, keys.CreateInput{})
+	w.memory.OnCall(func(_ context.Context, c keystest.Call) error {
+		if c.Op == "Settle" && c.Key == child.KeyID && !c.Done {
+			return keys.ErrUnavailable
+		}
+		return nil
+	})
+	_, more, err := w.Service.Revoke(ctx, w.root, ref(parent), true, any0)
+	is(t, "revoke while the child's meter is down", err, keys.ErrNotSettled)
+	w.memory.OnCall(nil)
+	if k := w.key(child.KeyID); k.Active || w.meter(child.KeyID).Verdict == k.Verdict {
+		t.Fatal("the child is active, or settled: the test shows nothing")
+	}
+	_, more, err = w.Service.Revoke(ctx, w.root, ref(parent), true, any0)
+	if err != nil || more != 0 {
+		t.Errorf("again: %d more, %v, want 0", more, err)
+	}
+	w.settled(child.KeyID)
+}
+
+func TestADescendantThatTheCallerMakesWhileItGoesIsFoundAfterwards(t *testing.T) {
+	w := newWorld(t, "enterprise")
+	parent := w.manager(keys.Production, "*", "api_keys:*")
+	self := w.create(parent, keys.CreateInput{Permissions: &[]string{"api_keys:*"}})
+	var late keys.Caller
+	w.memory.OnCall(func(_ context.Context, c keystest.Call) error {
+		if c.Op == "Commit" && !c.Done && c.Change.Audit.Action == "key.revoke_descendants" && late.KeyID == "" {
+			w.memory.OnCall(nil)
+			late = w.create(self, keys.CreateInput{}) // in another request of the same caller
+		}
+		return nil
+	})
+	_, more, err := w.Service.Revoke(ctx, self, ref(parent), true, any0)
+	if err != nil || more != 2 {
+		t.Errorf("Revoke = %d more, %v, want 2", more, err)
+	}
+	w.refused(self.Credential, keys.ReasonInactive)
+	w.refused(late.Credential, keys.ReasonInactive)
+}
+
 func TestNoDescendantEscapesByCreatingKeysMeanwhile(t *testing.T) {
 	w := newWorld(t, "enterprise", realWaits)
 	parent := w.manager(keys.Production, "*", "api_keys:*")

@@ -33,6 +33,9 @@ func (c *Canary) Saw(k apikey.Key) {
 	if c.pieces == nil {
 		c.pieces = map[string]apikey.ID{}
 	}
+	if _, known := c.pieces[secret[:canaryLen]]; known {
+		return
+	}
 	for i := range len(secret) - canaryLen + 1 {
 		piece := []byte(secret[i : i+canaryLen])
 		c.pieces[string(piece)] = k.ID()
@@ -55,16 +58,26 @@ func (c *Canary) Secrets() int {
 func (c *Canary) Find(text []byte) (offset int, id apikey.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range text {
+	run := 0 // characters in a row that a piece may have, up to here
+	for i, b := range text {
+		if !isBase64(b) {
+			run = 0
+			continue
+		}
+		run++
 		for _, n := range []int{canaryLen, canaryLen / 3 * 4, canaryLen * 2} {
-			if i+n <= len(text) {
-				if id, ok := c.pieces[string(text[i:i+n])]; ok {
-					return i, id
+			if run >= n {
+				if id, ok := c.pieces[string(text[i+1-n:i+1])]; ok {
+					return i + 1 - n, id
 				}
 			}
 		}
 	}
 	return -1, ""
+}
+
+func isBase64(b byte) bool {
+	return b >= '0' && b <= '9' || b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b == '+' || b == '/'
 }
 
 // Check fails the test if text holds a piece of a secret. It says where and of which key,

@@ -36,7 +36,8 @@ type memoryMeter struct {
 type Call struct {
 	Op     string       // the method's name: "Key", "Commit", …
 	Done   bool         // false: nothing has happened yet; true: it was applied, the caller does not know yet
-	Change *keys.Change // of Commit alone
+	Key    apikey.ID    // of Key, Settle and Redigest
+	Change *keys.Change // of Commit
 }
 
 // NewMemory returns an empty store.
@@ -85,7 +86,7 @@ func (m *Memory) do(ctx context.Context, call Call, f func() error) error {
 
 // Key implements keys.Store.
 func (m *Memory) Key(ctx context.Context, id apikey.ID) (k keys.Key, err error) {
-	err = m.do(ctx, Call{Op: "Key"}, func() error {
+	err = m.do(ctx, Call{Op: "Key", Key: id}, func() error {
 		stored, ok := m.keys[id]
 		if !ok {
 			return fmt.Errorf("key %s: %w", id, keys.ErrNotFound)
@@ -231,7 +232,7 @@ func (m *Memory) apply(c keys.Change) {
 
 // Settle implements keys.Store.
 func (m *Memory) Settle(ctx context.Context, id apikey.ID, verdict int64, active bool) error {
-	return m.do(ctx, Call{Op: "Settle"}, func() error {
+	return m.do(ctx, Call{Op: "Settle", Key: id}, func() error {
 		if meter := m.meters[id]; meter.Verdict <= verdict {
 			meter.Meter = Meter{Verdict: verdict, Active: active}
 			m.meters[id] = meter
@@ -256,7 +257,7 @@ func (m *Memory) Usage(ctx context.Context, ids []apikey.ID) (use map[apikey.ID]
 
 // Redigest implements verify.Store.
 func (m *Memory) Redigest(ctx context.Context, id apikey.ID, was, now keys.Secret) error {
-	return m.do(ctx, Call{Op: "Redigest"}, func() error {
+	return m.do(ctx, Call{Op: "Redigest", Key: id}, func() error {
 		k, ok := m.keys[id]
 		if ok && k.Secret.Digest.Equal(was.Digest) && k.Secret.Pepper == was.Pepper {
 			k.Secret.Digest, k.Secret.Pepper = now.Digest, now.Pepper
