@@ -14,6 +14,14 @@
 //   - Every change leaves one audit row, in the same transaction, without a secret.
 //   - A change of what a key may do is on its meter before the answer goes out, so the
 //     guard refuses the next request (see package guard).
+//   - A create or regenerate with an Idempotency-Key is made once, and its caller's retry
+//     gets the same secret. What is stored of that secret opens only with the record, the
+//     pepper, the caller's own key in plaintext and the Idempotency-Key together; the
+//     third is on no server, so table, pepper and every backup together open nothing.
+//     [Idempotency] has the whole argument, attacker by attacker.
+//
+// Where things are: authority.go says who may do what to which key, change.go how a change
+// is attempted, committed and settled; each operation has a file of its own.
 //
 // The package imports no AWS, HTTP or Lambda code.
 package keys
@@ -200,7 +208,7 @@ type AuditEvent struct {
 	AccountID string
 	At        time.Time
 	Actor     apikey.ID // the caller's key; empty: the admin function
-	Action    string    // "key.create", "key.update", "key.revoke", "key.activate", "key.regenerate", "key.delete", "account.create", …
+	Action    string    // "key.create", "key.update", "key.revoke", "key.activate", "key.regenerate", "key.delete", "key.revoke_descendants", "account.create"
 	KeyID     apikey.ID // what was changed
 	Before    map[string]string
 	After     map[string]string

@@ -116,29 +116,41 @@ func (c *Clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// Peppers is a pepper ring that a test rotates.
+// Peppers is a pepper ring that a test rotates. Its peppers are p1, p2, …, and the same
+// in every ring.
 type Peppers struct {
 	mu   sync.Mutex
 	ring *apikey.Ring
-	n    int
-	all  map[string]string
+	n    int // peppers in the ring
 }
 
-// NewPeppers returns a ring with one pepper, p1.
+// NewPeppers returns a ring with one pepper.
 func NewPeppers() *Peppers {
-	p := &Peppers{all: map[string]string{}}
+	p := &Peppers{}
 	p.Rotate()
 	return p
 }
 
 // Rotate adds a pepper and makes it current.
-func (p *Peppers) Rotate() {
+func (p *Peppers) Rotate() { p.add(true) }
+
+// Add adds a pepper and leaves current what is, as a rotation does first.
+func (p *Peppers) Add() { p.add(false) }
+
+func (p *Peppers) add(promote bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.n++
-	version := fmt.Sprintf("p%d", p.n)
-	p.all[version] = strings.Repeat(version+".pepper.", 5)
-	ring, err := apikey.NewRing(version, p.all)
+	all := map[string]string{}
+	version := ""
+	for i := range p.n {
+		version = fmt.Sprintf("p%d", i+1)
+		all[version] = strings.Repeat(version+".pepper.", 5)
+	}
+	if !promote {
+		version = p.ring.Current()
+	}
+	ring, err := apikey.NewRing(version, all)
 	if err != nil {
 		panic(err) // the peppers above are valid
 	}
