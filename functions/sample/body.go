@@ -3,7 +3,6 @@ package sample
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 
@@ -15,13 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/httpapi"
 )
 
-const maxBodyBytes = 64 << 10
-
 var (
-	errTooLarge = httpapi.Problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
-		Message: "The body may be 64 KiB at most."}
-	errNotJSON = httpapi.Problem{Status: http.StatusBadRequest, Code: "invalid_json",
-		Message: "The body must be one JSON object in UTF-8, without duplicate names, and nothing after it."}
 	errUnknownField = httpapi.Problem{Status: http.StatusBadRequest, Code: "unknown_field",
 		Message: "The body holds a field that this route does not know."}
 	errExists = httpapi.Problem{Status: http.StatusConflict, Code: "already_exists",
@@ -30,21 +23,11 @@ var (
 		Message: "It was changed at the same time. Read it again and repeat the request."}
 )
 
-// decode reads the body, one JSON object, strictly: names match by their exact spelling,
-// each at most once, and nothing follows (RFC 7493 asks the same of I-JSON).
+// decode reads the body strictly; names match by their exact spelling.
 func (c *call) decode(v any) error {
-	text, err := io.ReadAll(io.LimitReader(c.Body, maxBodyBytes+1))
-	if err != nil {
-		return err
-	}
-	if len(text) > maxBodyBytes {
-		return errTooLarge
-	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil // an empty object: what is needed is then missing by name
-	}
-	if jsontext.Value(text).Kind() != jsontext.KindBeginObject {
-		return errNotJSON
+	text, err := httpapi.ReadBody(c.Request)
+	if err != nil || len(bytes.TrimSpace(text)) == 0 {
+		return err // a blank body is an empty object: what is needed is then missing by name
 	}
 	err = json.Unmarshal(text, v, json.RejectUnknownMembers(true))
 	var semantic *json.SemanticError
@@ -62,7 +45,7 @@ func (c *call) decode(v any) error {
 	case errors.As(err, &semantic):
 		return invalid(fieldName(semantic.JSONPointer), "has the wrong type or form")
 	}
-	return errNotJSON
+	return err
 }
 
 // fieldName writes a pointer to a field of ours as people do: /events/0/name becomes

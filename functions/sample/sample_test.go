@@ -301,7 +301,7 @@ func TestWhatIsNoRouteIsNotFound(t *testing.T) {
 
 func TestBodiesAreReadStrictly(t *testing.T) {
 	c := newClient(t, &sampletest.Memory{})
-	deep := strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40)
+	deep := strings.Repeat(`{"a":`, 20) + "1" + strings.Repeat("}", 20)
 	for _, b := range []struct {
 		path, body string
 		status     int
@@ -322,6 +322,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		{"/v1/customers", `{"name":"N","monthlyAmount":1.5}`, 400, "validation_failed"},
 		{"/v1/telemetry", `{"events":[{"name":"E","attributes":{"x":1e400}}]}`, 400, "validation_failed"},
 		{"/v1/telemetry", `{"events":[{"name":"E","attributes":{"x":` + deep + `}}]}`, 400, "validation_failed"},
+		{"/v1/telemetry", `{"events":[{"name":"E","attributes":{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}}]}`, 400, "invalid_json"},
 		{"/v1/workspaces", `{"name":"` + strings.Repeat("x", 64<<10) + `"}`, 413, "body_too_large"},
 	} {
 		fields := c.refused(b.status, b.code, "POST", b.path, b.body)

@@ -19,25 +19,37 @@ import (
 // maxDepth is how deep arrays and objects of a body may nest.
 const maxDepth = 32
 
-// readBody reads the request's body as one strict JSON object into the struct that into
-// points to. A blank body is an empty object: what is needed is then missing by name.
-//
-// Every member is decoded by itself, so that all fields at fault are named together. Names
-// are compared exactly; null is refused where the field's type does not take it. It
-// returns the body as it came.
-func (c *call) readBody(into any) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(c.Body, maxBodyBytes+1))
+// ReadBody returns the request's body, one well-formed JSON object in UTF-8, no name twice
+// in an object, at most 64 KiB and 32 levels deep; or a blank one as it came. Any other is
+// a [Problem]: 400 invalid_json, 413 or 415.
+func ReadBody(r *http.Request) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r.Body, maxBodyBytes+1))
 	if err != nil {
 		return nil, Problem{Status: http.StatusBadRequest, Code: "bad_request", Message: "The body could not be read."}
 	}
 	if len(data) > maxBodyBytes {
 		return nil, tooLarge()
 	}
-	if len(bytes.TrimSpace(data)) == 0 {
+	if isBlank(data) {
 		return data, nil
 	}
-	if !isJSON(c.Header) {
+	if !isJSON(r.Header) {
 		return nil, unsupportedMedia()
+	}
+	return data, wellFormed(data)
+}
+
+func isBlank(data []byte) bool { return len(bytes.TrimSpace(data)) == 0 }
+
+// readBody reads the request's body into the struct that into points to, and returns it
+// as it came. A blank body is an empty object: what is needed is then missing by name.
+//
+// Every member is decoded by itself, so that all fields at fault are named together. Names
+// are compared exactly; null is refused where the field's type does not take it.
+func (c *call) readBody(into any) ([]byte, error) {
+	data, err := ReadBody(c.Request)
+	if err != nil || isBlank(data) {
+		return data, err
 	}
 	return data, decode(data, into)
 }
@@ -61,12 +73,8 @@ func badJSON(message string) Problem {
 	return Problem{Status: http.StatusBadRequest, Code: "invalid_json", Message: message}
 }
 
-// decode reads data into the struct that into points to. It does not touch the struct
-// unless the whole text is well-formed.
+// decode reads data, which is well-formed, into the struct that into points to.
 func decode(data []byte, into any) error {
-	if err := wellFormed(data); err != nil {
-		return err
-	}
 	target := reflect.ValueOf(into).Elem()
 	fields := make(map[string]reflect.Value, target.NumField())
 	for i := range target.NumField() {
@@ -88,6 +96,10 @@ func decode(data []byte, into any) error {
 		}
 		field, known := fields[name]
 		switch {
+		case !known && folds(name, fields):
+			p := badJSON("The body names a field in another letter case.")
+			p.Fields = []FieldProblem{{safeName(name), "is spelled otherwise"}}
+			return p
 		case !known:
 			unknown = append(unknown, FieldProblem{safeName(name), "is not a field of this request"})
 		case value.Kind() == 'n' && !takesNull(field):
@@ -106,6 +118,17 @@ func decode(data []byte, into any) error {
 		return Invalid(bad...)
 	}
 	return nil
+}
+
+// folds reports whether name is a field's but for letter case (ſ is an s). Readers that
+// fold case, encoding/json among them, would take it for the field.
+func folds(name string, fields map[string]reflect.Value) bool {
+	for known := range fields {
+		if strings.EqualFold(name, known) {
+			return true
+		}
+	}
+	return false
 }
 
 // wellFormed checks that data is one JSON object in UTF-8 (RFC 8259), no name twice in

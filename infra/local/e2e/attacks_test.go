@@ -538,8 +538,9 @@ func ambiguousJSON(t *testing.T, w *world) {
 	} {
 		for _, path := range []string{"/v1/api-keys", "/v1/customers"} {
 			a := w.call(t, "POST", path, xAPIKey(w.root), body)
-			if a.status != 400 || a.code() != "invalid_json" && a.code() != "unknown_field" {
-				t.Errorf("POST %s %q = %s, want 400 invalid_json (or unknown_field for a folded name)", path, body, a)
+			folded := path == "/v1/customers" && a.code() == "unknown_field" // the sample does not tell the two apart
+			if a.status != 400 || a.code() != "invalid_json" && !folded {
+				t.Errorf("POST %s %q = %s, want 400 invalid_json", path, body, a)
 			}
 		}
 	}
