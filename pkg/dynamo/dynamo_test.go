@@ -35,7 +35,7 @@ const retention = 30 * 24 * time.Hour
 
 func newStore(t testing.TB, with ...func(*dynamodb.Options)) *store {
 	t.Helper()
-	c := ddbtest.Config(t)
+	c := ddbtest.ConfigWithoutStream(t)
 	return storeOn(c, with...)
 }
 

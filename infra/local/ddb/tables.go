@@ -19,6 +19,10 @@ type Tables struct {
 	// WithoutTTL leaves TTL off: DynamoDB Local sweeps within seconds what a test with a
 	// clock of its own has dated in the past.
 	WithoutTTL bool
+	// WithoutStream leaves the stream of the keys table out: with every write DynamoDB
+	// Local searches the records of all streams that it has, so a server with many tables
+	// becomes ten times slower within a test run.
+	WithoutStream bool
 }
 
 // CreateTables makes the tables that are missing, as infra makes them in AWS: on demand,
@@ -27,7 +31,7 @@ type Tables struct {
 func CreateTables(ctx context.Context, client *dynamodb.Client, t Tables) error {
 	pkSK := []string{dynamo.PartitionKey, dynamo.SortKey}
 	if t.Keys != "" {
-		if err := createTable(ctx, client, t.Keys, pkSK, true); err != nil {
+		if err := createTable(ctx, client, t.Keys, pkSK, !t.WithoutStream); err != nil {
 			return err
 		}
 	}

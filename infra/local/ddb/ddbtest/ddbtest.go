@@ -66,6 +66,18 @@ func Endpoint(t testing.TB) string {
 // must not be swept.
 func Config(t testing.TB) config.Config {
 	t.Helper()
+	return newTables(t, false)
+}
+
+// ConfigWithoutStream is Config for tests that write much and follow no stream, which is
+// what makes DynamoDB Local slow.
+func ConfigWithoutStream(t testing.TB) config.Config {
+	t.Helper()
+	return newTables(t, true)
+}
+
+func newTables(t testing.TB, withoutStream bool) config.Config {
+	t.Helper()
 	run := rand.Text()
 	c := config.Config{
 		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
@@ -73,10 +85,12 @@ func Config(t testing.TB) config.Config {
 		KeysTable:        "keys-" + run, MetersTable: "meters-" + run, SampleTable: "sample-" + run,
 		Settings: config.DefaultSettings(),
 		// A saturated machine is no fault of what is tested.
-		StoreTimeout: 20 * time.Second,
+		StoreTimeout: 60 * time.Second,
 	}
-	tables := ddb.Tables{Keys: c.KeysTable, Meters: c.MetersTable, Sample: c.SampleTable, WithoutTTL: true}
-	if err := ddb.CreateTables(t.Context(), dynamo.NewClient(c), tables); err != nil {
+	err := ddb.CreateTables(t.Context(), dynamo.NewClient(c), ddb.Tables{
+		Keys: c.KeysTable, Meters: c.MetersTable, Sample: c.SampleTable, WithoutTTL: true, WithoutStream: withoutStream,
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return c
