@@ -41,7 +41,7 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 	}
 	patch := func(p keys.Patch) request {
 		return func(w *world, by, target keys.Caller) error {
-			_, err := w.Service.Update(ctx, by, ref(target), p, any0)
+			_, err := w.Service.Update(ctx, by, ref(target), p, anyVersion)
 			return err
 		}
 	}
@@ -54,19 +54,19 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 	switchOn := patch(keys.Patch{Active: new(true)})
 	switchOff := patch(keys.Patch{Active: new(false)})
 	activate := func(w *world, by, target keys.Caller) error {
-		_, err := w.Service.Activate(ctx, by, ref(target), any0)
+		_, err := w.Service.Activate(ctx, by, ref(target), anyVersion)
 		return err
 	}
 	revoke := func(w *world, by, target keys.Caller) error {
-		_, _, err := w.Service.Revoke(ctx, by, ref(target), true, any0)
+		_, _, err := w.Service.Revoke(ctx, by, ref(target), true, anyVersion)
 		return err
 	}
 	regenerate := func(w *world, by, target keys.Caller) error {
-		_, err := w.Service.Regenerate(ctx, by, ref(target), 0, plain, any0)
+		_, err := w.Service.Regenerate(ctx, by, ref(target), 0, plain, anyVersion)
 		return err
 	}
 	remove := func(w *world, by, target keys.Caller) error {
-		_, err := w.Service.Delete(ctx, by, ref(target), any0)
+		_, err := w.Service.Delete(ctx, by, ref(target), anyVersion)
 		return err
 	}
 	get := func(w *world, by, target keys.Caller) error {
@@ -84,7 +84,7 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 			}
 			c := w.create(w.root, in)
 			if k.inactive {
-				if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, any0); err != nil {
+				if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, anyVersion); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -202,19 +202,19 @@ func TestAnotherAccountsKeyIsAbsent(t *testing.T) {
 	for name, ask := range map[string]func(keys.Ref) error{
 		"get": func(r keys.Ref) error { _, err := w.Service.Get(ctx, stranger, r); return err },
 		"update": func(r keys.Ref) error {
-			_, err := w.Service.Update(ctx, stranger, r, keys.Patch{Name: new("x")}, any0)
+			_, err := w.Service.Update(ctx, stranger, r, keys.Patch{Name: new("x")}, anyVersion)
 			return err
 		},
 		"revoke": func(r keys.Ref) error {
 			_, _, err := w.Service.Revoke(ctx, stranger, r, true, keys.Conditions{Force: true})
 			return err
 		},
-		"activate": func(r keys.Ref) error { _, err := w.Service.Activate(ctx, stranger, r, any0); return err },
+		"activate": func(r keys.Ref) error { _, err := w.Service.Activate(ctx, stranger, r, anyVersion); return err },
 		"regenerate": func(r keys.Ref) error {
-			_, err := w.Service.Regenerate(ctx, stranger, r, 0, plain, any0)
+			_, err := w.Service.Regenerate(ctx, stranger, r, 0, plain, anyVersion)
 			return err
 		},
-		"delete": func(r keys.Ref) error { _, err := w.Service.Delete(ctx, stranger, r, any0); return err },
+		"delete": func(r keys.Ref) error { _, err := w.Service.Delete(ctx, stranger, r, anyVersion); return err },
 	} {
 		foreign, absent := ask(ref(mine)), ask(keys.Ref{ID: "absent00"})
 		is(t, name+" of a foreign key", foreign, keys.ErrNotFound)
@@ -239,7 +239,7 @@ func TestACallerWithoutAccountIsNobody(t *testing.T) {
 		"create": func() error { _, err := w.Service.Create(ctx, nobody, keys.CreateInput{Name: "x"}, plain); return err }(),
 		"list":   func() error { _, err := w.Service.List(ctx, nobody, keys.Query{}); return err }(),
 		"get":    func() error { _, err := w.Service.Get(ctx, nobody, ref(w.root)); return err }(),
-		"delete": func() error { _, err := w.Service.Delete(ctx, nobody, ref(w.root), any0); return err }(),
+		"delete": func() error { _, err := w.Service.Delete(ctx, nobody, ref(w.root), anyVersion); return err }(),
 	} {
 		is(t, name, err, keys.ErrCallerGone)
 	}
@@ -258,7 +258,7 @@ func TestTheLastManagerGoesOnlyByForce(t *testing.T) {
 		}},
 		"an inactive one does not count": {last: true, setup: func(w *world) keys.Caller {
 			m := w.manager(keys.Production, manage)
-			if _, _, err := w.Service.Revoke(ctx, w.root, ref(m), false, any0); err != nil {
+			if _, _, err := w.Service.Revoke(ctx, w.root, ref(m), false, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 			return w.root
@@ -296,7 +296,7 @@ func TestTheLastManagerGoesOnlyByForce(t *testing.T) {
 			"delete": func(w *world, c keys.Caller, cond keys.Conditions) error {
 				if w.key(c.KeyID).Primary { // it could not be deleted anyway
 					p := w.manager(keys.Production)
-					if _, err := w.Service.Update(ctx, w.root, ref(p), keys.Patch{Primary: new(true)}, any0); err != nil {
+					if _, err := w.Service.Update(ctx, w.root, ref(p), keys.Patch{Primary: new(true)}, anyVersion); err != nil {
 						return err
 					}
 				}
@@ -307,7 +307,7 @@ func TestTheLastManagerGoesOnlyByForce(t *testing.T) {
 			t.Run(name+"/"+op, func(t *testing.T) {
 				w := newWorld(t, "enterprise")
 				c := tt.setup(w)
-				err := take(w, c, any0)
+				err := take(w, c, anyVersion)
 				if !tt.last {
 					if err != nil {
 						t.Errorf("%s = %v, want it allowed", op, err)
@@ -330,12 +330,12 @@ func TestRevokingDescendantsThatIncludeEveryManagerIsStopped(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	everything := []string{"*", "api_keys:*"}
 	child := w.create(w.root, keys.CreateInput{Permissions: &everything})
-	_, _, err := w.Service.Revoke(ctx, child, ref(w.root), true, any0)
+	_, _, err := w.Service.Revoke(ctx, child, ref(w.root), true, anyVersion)
 	is(t, "a child revokes the whole family, itself included", err, keys.ErrLastManager)
 	if !w.key(w.root.KeyID).Active || !w.key(child.KeyID).Active {
 		t.Error("the refused change was made in part")
 	}
-	if _, _, err := w.Service.Revoke(ctx, child, ref(w.root), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, child, ref(w.root), false, anyVersion); err != nil {
 		t.Errorf("a child revokes its creator alone: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,7 +199,7 @@ func auditTime(t time.Time) string {
 // difference keeps what differs. An empty value is left out on its side.
 func difference(a, b map[string]string) (before, after map[string]string) {
 	before, after = map[string]string{}, map[string]string{}
-	for name := range maps.Keys(b) {
+	for name := range b {
 		if a[name] == b[name] {
 			continue
 		}

@@ -63,30 +63,30 @@ func mutations(w *world, c keys.Caller, target keys.Ref) map[string]func() error
 			return err
 		},
 		"update": func() error {
-			_, err := w.Service.Update(ctx, c, target, keys.Patch{Name: new("changed")}, any0)
+			_, err := w.Service.Update(ctx, c, target, keys.Patch{Name: new("changed")}, anyVersion)
 			return err
 		},
 		"make primary": func() error {
-			_, err := w.Service.Update(ctx, c, target, keys.Patch{Primary: new(true)}, any0)
+			_, err := w.Service.Update(ctx, c, target, keys.Patch{Primary: new(true)}, anyVersion)
 			return err
 		},
-		"revoke": func() error { _, _, err := w.Service.Revoke(ctx, c, target, false, any0); return err },
+		"revoke": func() error { _, _, err := w.Service.Revoke(ctx, c, target, false, anyVersion); return err },
 		"revoke with descendants": func() error {
-			_, _, err := w.Service.Revoke(ctx, c, target, true, any0)
+			_, _, err := w.Service.Revoke(ctx, c, target, true, anyVersion)
 			return err
 		},
 		"activate": func() error {
-			if _, _, err := w.Service.Revoke(ctx, w.root, target, false, any0); err != nil {
+			if _, _, err := w.Service.Revoke(ctx, w.root, target, false, anyVersion); err != nil {
 				return err
 			}
-			_, err := w.Service.Activate(ctx, c, target, any0)
+			_, err := w.Service.Activate(ctx, c, target, anyVersion)
 			return err
 		},
 		"regenerate": func() error {
-			_, err := w.Service.Regenerate(ctx, c, target, time.Hour, plain, any0)
+			_, err := w.Service.Regenerate(ctx, c, target, time.Hour, plain, anyVersion)
 			return err
 		},
-		"delete": func() error { _, err := w.Service.Delete(ctx, c, target, any0); return err },
+		"delete": func() error { _, err := w.Service.Delete(ctx, c, target, anyVersion); return err },
 	}
 }
 
@@ -103,22 +103,22 @@ func (w *world) state() (list []keys.Key, events int) {
 func TestACallerThatStopsMeanwhileCommitsNothing(t *testing.T) {
 	for how, stop := range map[string]func(w *world, c keys.Caller){
 		"revoked": func(w *world, c keys.Caller) {
-			if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, any0); err != nil {
+			if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"deleted": func(w *world, c keys.Caller) {
-			if _, err := w.Service.Delete(ctx, w.root, ref(c), any0); err != nil {
+			if _, err := w.Service.Delete(ctx, w.root, ref(c), anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"regenerated": func(w *world, c keys.Caller) {
-			if _, err := w.Service.Regenerate(ctx, w.root, ref(c), 0, plain, any0); err != nil {
+			if _, err := w.Service.Regenerate(ctx, w.root, ref(c), 0, plain, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"narrowed to nothing": func(w *world, c keys.Caller) {
-			if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Permissions: &[]string{}}, any0); err != nil {
+			if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Permissions: &[]string{}}, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -131,7 +131,7 @@ func TestACallerThatStopsMeanwhileCommitsNothing(t *testing.T) {
 				target := w.manager(keys.Production)
 				op := mutations(w, c, ref(target))[name]
 				if name == "activate" { // its own first step is not the one to break into
-					if _, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, any0); err != nil {
+					if _, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, anyVersion); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -142,7 +142,7 @@ func TestACallerThatStopsMeanwhileCommitsNothing(t *testing.T) {
 					before, events = w.state()
 				})
 				if name == "activate" {
-					op = func() error { _, err := w.Service.Activate(ctx, c, ref(target), any0); return err }
+					op = func() error { _, err := w.Service.Activate(ctx, c, ref(target), anyVersion); return err }
 				}
 				err := op()
 				if how == "narrowed to nothing" {
@@ -163,7 +163,7 @@ func TestNoCreateCommitsAfterTheAnswerToItsCallersRevoke(t *testing.T) {
 		w := newWorld(t, "enterprise")
 		c := w.manager(keys.Production, "*", "api_keys:*")
 		result := w.atCall(nth, func() {
-			if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, any0); err != nil {
+			if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -192,7 +192,7 @@ func TestACallerThatIsNarrowedMeanwhileGrantsWhatIsLeft(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	c := w.manager(keys.Production, "api_keys:write", "customers:read", "telemetry:write")
 	narrow := func() {
-		if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Permissions: &[]string{"api_keys:write", "customers:read"}}, any0); err != nil {
+		if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Permissions: &[]string{"api_keys:write", "customers:read"}}, anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,7 +216,7 @@ func TestARenamedCallerGoesOn(t *testing.T) {
 		target := w.manager(keys.Production)
 		old := keys.Ref{ID: w.account().Primary}
 		w.beforeCommit(func() {
-			if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Name: new("renamed")}, any0); err != nil {
+			if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Name: new("renamed")}, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -224,7 +224,7 @@ func TestARenamedCallerGoesOn(t *testing.T) {
 			t.Errorf("%s by a caller with a new name: %v", name, err)
 		}
 		if name == "make primary" {
-			if _, err := w.Service.Update(ctx, w.root, old, keys.Patch{Primary: new(true)}, any0); err != nil {
+			if _, err := w.Service.Update(ctx, w.root, old, keys.Patch{Primary: new(true)}, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -235,7 +235,7 @@ func TestACallerWhoseTimeIsUpCommitsNothing(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	c := w.create(w.root, keys.CreateInput{Permissions: &[]string{"api_keys:write"}, ExpirationDays: new(1)})
 	old := w.manager(keys.Production, "api_keys:write")
-	if _, err := w.Service.Regenerate(ctx, w.root, ref(old), 24*time.Hour, plain, any0); err != nil {
+	if _, err := w.Service.Regenerate(ctx, w.root, ref(old), 24*time.Hour, plain, anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	old = w.MustLogin(t, old.Credential)
@@ -261,11 +261,11 @@ func TestAChangeOfTheTargetMeanwhileIsNotLost(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	target := w.manager(keys.Production, "customers:read")
 	w.beforeCommit(func() {
-		if _, err := w.Service.Update(ctx, w.root, ref(target), keys.Patch{Owner: new("Zoë")}, any0); err != nil {
+		if _, err := w.Service.Update(ctx, w.root, ref(target), keys.Patch{Owner: new("Zoë")}, anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	})
-	k, err := w.Service.Update(ctx, w.root, ref(target), keys.Patch{Name: new("renamed")}, any0)
+	k, err := w.Service.Update(ctx, w.root, ref(target), keys.Patch{Name: new("renamed")}, anyVersion)
 	if err != nil || k.Name != "renamed" || k.Owner != "Zoë" || k.Version != 3 {
 		t.Errorf("Update = name %q, owner %q, version %d, %v, want both changes", k.Name, k.Owner, k.Version, err)
 	}
@@ -300,7 +300,7 @@ func TestIfMatchFailsAtOnceWhenTheKeyHasChanged(t *testing.T) {
 	}
 	// It held when the key was read, and no more at the commit: no second attempt.
 	w.beforeCommit(func() {
-		if _, err := w.Service.Update(ctx, w.root, target, keys.Patch{Owner: new("Zoë")}, any0); err != nil {
+		if _, err := w.Service.Update(ctx, w.root, target, keys.Patch{Owner: new("Zoë")}, anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -481,23 +481,23 @@ func TestMetersAreSettledAfterTheCommitAndBeforeTheAnswer(t *testing.T) {
 func TestAChangeThatIsNotSettledIsSettledByRepeatingIt(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	for name, ask := range map[string]func(keys.Ref) error{
-		"revoke": func(r keys.Ref) error { _, _, err := w.Service.Revoke(ctx, w.root, r, false, any0); return err },
-		"family": func(r keys.Ref) error { _, _, err := w.Service.Revoke(ctx, w.root, r, true, any0); return err },
+		"revoke": func(r keys.Ref) error { _, _, err := w.Service.Revoke(ctx, w.root, r, false, anyVersion); return err },
+		"family": func(r keys.Ref) error { _, _, err := w.Service.Revoke(ctx, w.root, r, true, anyVersion); return err },
 		"update": func(r keys.Ref) error {
-			_, err := w.Service.Update(ctx, w.root, r, keys.Patch{Active: new(false)}, any0)
+			_, err := w.Service.Update(ctx, w.root, r, keys.Patch{Active: new(false)}, anyVersion)
 			return err
 		},
-		"delete":   func(r keys.Ref) error { _, err := w.Service.Delete(ctx, w.root, r, any0); return err },
-		"activate": func(r keys.Ref) error { _, err := w.Service.Activate(ctx, w.root, r, any0); return err },
+		"delete":   func(r keys.Ref) error { _, err := w.Service.Delete(ctx, w.root, r, anyVersion); return err },
+		"activate": func(r keys.Ref) error { _, err := w.Service.Activate(ctx, w.root, r, anyVersion); return err },
 		"regenerate": func(r keys.Ref) error {
-			_, err := w.Service.Regenerate(ctx, w.root, r, 0, keys.Idempotency{Key: "again", Route: string(r.ID)}, any0)
+			_, err := w.Service.Regenerate(ctx, w.root, r, 0, keys.Idempotency{Key: "again", Route: string(r.ID)}, anyVersion)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := w.manager(keys.Production)
 			if name == "activate" {
-				if _, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, any0); err != nil {
+				if _, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, anyVersion); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -571,25 +571,25 @@ func TestEveryChangeLeavesOneAuditEventThatTellsItAll(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(w.Service.Update(ctx, c, r, keys.Patch{Name: new("Brot"), Customers: &[]string{}, RateLimit: new(20), ExpiresAt: new((*time.Time)(nil))}, any0))
+	must(w.Service.Update(ctx, c, r, keys.Patch{Name: new("Brot"), Customers: &[]string{}, RateLimit: new(20), ExpiresAt: new((*time.Time)(nil))}, anyVersion))
 	check("key.update", m("name", "Käse", "customers", "a b", "limitNamed", "false", "expiresAt", end), m("name", "Brot", "limitNamed", "true"))
-	_, _, err = w.Service.Revoke(ctx, c, r, false, any0)
+	_, _, err = w.Service.Revoke(ctx, c, r, false, anyVersion)
 	must(nil, err)
 	check("key.revoke", m("active", "true"), m("active", "false"))
-	must(w.Service.Activate(ctx, c, r, any0))
+	must(w.Service.Activate(ctx, c, r, anyVersion))
 	check("key.activate", m("active", "false"), m("active", "true"))
-	must(w.Service.Regenerate(ctx, c, r, 24*time.Hour, plain, any0))
+	must(w.Service.Regenerate(ctx, c, r, 24*time.Hour, plain, anyVersion))
 	check("key.regenerate", m("generation", "1"), m("generation", "2", "graceUntil", end))
 	old := w.account().Primary
-	must(w.Service.Update(ctx, c, r, keys.Patch{Primary: new(true)}, any0))
+	must(w.Service.Update(ctx, c, r, keys.Patch{Primary: new(true)}, anyVersion))
 	check("key.update", m("primary", "false", "primaryKey", string(old)), m("primary", "true", "primaryKey", string(id)))
-	must(w.Service.Update(ctx, c, keys.Ref{ID: old}, keys.Patch{Primary: new(true)}, any0))
-	must(w.Service.Delete(ctx, c, r, any0))
+	must(w.Service.Update(ctx, c, keys.Ref{ID: old}, keys.Patch{Primary: new(true)}, anyVersion))
+	must(w.Service.Delete(ctx, c, r, anyVersion))
 	check("key.delete", m("deleted", "false"), m("deleted", "true"))
 
 	// What changes nothing leaves none, and ids sort by time.
 	events := w.events()
-	must(w.Service.Update(ctx, c, ref(w.root), keys.Patch{Name: new(keys.RootKeyName), Active: new(true), Primary: new(true)}, any0))
+	must(w.Service.Update(ctx, c, ref(w.root), keys.Patch{Name: new(keys.RootKeyName), Active: new(true), Primary: new(true)}, anyVersion))
 	same(t, "events after a change of nothing", len(w.events()), len(events))
 	ids := map[string]bool{}
 	for i, e := range events {
@@ -601,7 +601,7 @@ func TestEveryChangeLeavesOneAuditEventThatTellsItAll(t *testing.T) {
 		t.Error("two events have one id")
 	}
 	w.Clock.Advance(time.Millisecond)
-	must(w.Service.Update(ctx, c, ref(w.root), keys.Patch{Name: new("later")}, any0))
+	must(w.Service.Update(ctx, c, ref(w.root), keys.Patch{Name: new("later")}, anyVersion))
 	if last := w.lastEvent(); last.Action != "key.update" || last.After["name"] != "later" {
 		t.Errorf("the last event is %+v", last)
 	}
@@ -616,11 +616,11 @@ func TestAnswersCarryUseAndNoDigest(t *testing.T) {
 	}
 	r := ref(target)
 	get, err1 := w.Service.Get(ctx, w.root, r)
-	update, err2 := w.Service.Update(ctx, w.root, r, keys.Patch{Name: new("x")}, any0)
-	revoke, _, err3 := w.Service.Revoke(ctx, w.root, r, false, any0)
-	activate, err4 := w.Service.Activate(ctx, w.root, keys.Ref{Number: 2}, any0)
+	update, err2 := w.Service.Update(ctx, w.root, r, keys.Patch{Name: new("x")}, anyVersion)
+	revoke, _, err3 := w.Service.Revoke(ctx, w.root, r, false, anyVersion)
+	activate, err4 := w.Service.Activate(ctx, w.root, keys.Ref{Number: 2}, anyVersion)
 	page, err5 := w.Service.List(ctx, w.root, keys.Query{Text: string(target.KeyID)})
-	regenerate, err6 := w.Service.Regenerate(ctx, w.root, r, time.Hour, plain, any0)
+	regenerate, err6 := w.Service.Regenerate(ctx, w.root, r, time.Hour, plain, anyVersion)
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		t.Fatal(err)
 	}
@@ -639,7 +639,7 @@ func TestAnswersCarryUseAndNoDigest(t *testing.T) {
 			t.Errorf("%s: prefix %q, want it for the mask", name, k.Secret.Prefix)
 		}
 	}
-	deleted, err := w.Service.Delete(ctx, w.root, r, any0)
+	deleted, err := w.Service.Delete(ctx, w.root, r, anyVersion)
 	if err != nil || deleted.Secret.Digest != (apikey.Digest{}) || deleted.Status(w.Clock.Now()) != keys.Revoked {
 		t.Errorf("delete: %v, status %s", err, deleted.Status(w.Clock.Now()))
 	}

@@ -117,7 +117,7 @@ func TestNothingGoesAboveTheAccountsPlan(t *testing.T) {
 		if tt.in.Environment != nil {
 			who = dev
 		}
-		_, err = w.Service.Update(ctx, w.root, ref(who), keys.Patch{Plan: tt.in.Plan, RateLimit: tt.in.RateLimit}, any0)
+		_, err = w.Service.Update(ctx, w.root, ref(who), keys.Patch{Plan: tt.in.Plan, RateLimit: tt.in.RateLimit}, anyVersion)
 		escalates(t, "update, "+name, err, tt.field)
 	}
 }
@@ -137,7 +137,7 @@ func TestAPlanChangeRewritesTheLimitUnlessItWasNamed(t *testing.T) {
 		{keys.Patch{Plan: new("free")}, "free", 30, true},
 		{keys.Patch{Plan: new("pro"), RateLimit: new(31)}, "pro", 31, true},
 	} {
-		k, err := w.Service.Update(ctx, w.root, ref(c), step.patch, any0)
+		k, err := w.Service.Update(ctx, w.root, ref(c), step.patch, anyVersion)
 		if err != nil || k.Plan != step.plan || k.RateLimit != step.limit || k.LimitNamed != step.named {
 			t.Fatalf("plan %s, limit %d, named %t, %v, want %+v", k.Plan, k.RateLimit, k.LimitNamed, err, step)
 		}
@@ -231,7 +231,7 @@ func TestEveryFieldAtFaultIsNamed(t *testing.T) {
 			if tt.in.ExpiresAt != nil {
 				p.ExpiresAt = &tt.in.ExpiresAt
 			}
-			_, err = w.Service.Update(ctx, w.root, keys.Ref{Number: 2}, p, any0)
+			_, err = w.Service.Update(ctx, w.root, keys.Ref{Number: 2}, p, anyVersion)
 			if got := invalidFields(t, err); strings.Join(slices.Sorted(strings.SplitSeq(got, " ")), " ") != strings.Join(slices.Sorted(strings.SplitSeq(tt.want, " ")), " ") {
 				t.Errorf("update: fields at fault = %q, want %q", got, tt.want)
 			}
@@ -265,13 +265,13 @@ func TestThePlanCapsHowManyKeysThereAre(t *testing.T) {
 	_, err := w.Service.Create(ctx, w.root, keys.CreateInput{Name: "one too many"}, plain)
 	is(t, "the fifth key", err, keys.ErrKeyLimit)
 	// Switching off makes no room, deleting does: the count is corrected when it is met.
-	if _, _, err := w.Service.Revoke(ctx, w.root, ref(made[0]), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, w.root, ref(made[0]), false, anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	_, err = w.Service.Create(ctx, w.root, keys.CreateInput{Name: "one too many"}, plain)
 	is(t, "after a revoke", err, keys.ErrKeyLimit)
 	for _, c := range made[:2] {
-		if _, err := w.Service.Delete(ctx, w.root, ref(c), any0); err != nil {
+		if _, err := w.Service.Delete(ctx, w.root, ref(c), anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	}

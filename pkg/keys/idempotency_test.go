@@ -49,7 +49,7 @@ func TestARetryGetsTheSameAnswerSecretIncluded(t *testing.T) {
 	}
 	before := w.count()
 	// The answer is as it was, whatever became of the key since, as long as it lives.
-	if _, err := w.Service.Update(ctx, w.root, keys.Ref{ID: first.Key.ID}, keys.Patch{Name: new("renamed")}, any0); err != nil {
+	if _, err := w.Service.Update(ctx, w.root, keys.Ref{ID: first.Key.ID}, keys.Patch{Name: new("renamed")}, anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	w.Clock.Advance(24*time.Hour - time.Millisecond)
@@ -80,10 +80,10 @@ func TestARegenerateIsRetrySafeToo(t *testing.T) {
 	same(t, "the key", w.key(target.KeyID).Generation, int64(2))
 
 	// A later secret ends it.
-	if _, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, plain, any0); err != nil {
+	if _, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, plain, anyVersion); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, any0)
+	_, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, anyVersion)
 	is(t, "retry after another regenerate", err, keys.ErrIdempotencyUnusable)
 	same(t, "the key", w.key(target.KeyID).Generation, int64(3))
 }
@@ -139,29 +139,29 @@ func TestWhatCannotBeGivenAgainIsRefusedAndNeverMadeASecondTime(t *testing.T) {
 		want  error
 	}{
 		"the key was deleted": {func(w *world, c keys.Caller, made keys.Issued) keys.Caller {
-			_, err := w.Service.Delete(ctx, w.root, keys.Ref{ID: made.Key.ID}, any0)
+			_, err := w.Service.Delete(ctx, w.root, keys.Ref{ID: made.Key.ID}, anyVersion)
 			must(err)
 			return c
 		}, keys.ErrIdempotencyUnusable},
 		"the key was revoked": {func(w *world, c keys.Caller, made keys.Issued) keys.Caller {
-			_, _, err := w.Service.Revoke(ctx, w.root, keys.Ref{ID: made.Key.ID}, false, any0)
+			_, _, err := w.Service.Revoke(ctx, w.root, keys.Ref{ID: made.Key.ID}, false, anyVersion)
 			must(err)
 			return c
 		}, keys.ErrIdempotencyUnusable},
 		"the key was regenerated": {func(w *world, c keys.Caller, made keys.Issued) keys.Caller {
-			_, err := w.Service.Regenerate(ctx, w.root, keys.Ref{ID: made.Key.ID}, 0, plain, any0)
+			_, err := w.Service.Regenerate(ctx, w.root, keys.Ref{ID: made.Key.ID}, 0, plain, anyVersion)
 			must(err)
 			return c
 		}, keys.ErrIdempotencyUnusable},
 		"the key was regenerated with a grace": {func(w *world, c keys.Caller, made keys.Issued) keys.Caller {
-			_, err := w.Service.Regenerate(ctx, w.root, keys.Ref{ID: made.Key.ID}, time.Hour, plain, any0)
+			_, err := w.Service.Regenerate(ctx, w.root, keys.Ref{ID: made.Key.ID}, time.Hour, plain, anyVersion)
 			must(err)
 			return c
 		}, nil},
 		"the key has expired": {func(w *world, c keys.Caller, made keys.Issued) keys.Caller {
 			end := w.Clock.Now().Add(time.Hour)
 			at := &end
-			_, err := w.Service.Update(ctx, w.root, keys.Ref{ID: made.Key.ID}, keys.Patch{ExpiresAt: &at}, any0)
+			_, err := w.Service.Update(ctx, w.root, keys.Ref{ID: made.Key.ID}, keys.Patch{ExpiresAt: &at}, anyVersion)
 			must(err)
 			w.Clock.Advance(time.Hour)
 			return c
@@ -171,22 +171,22 @@ func TestWhatCannotBeGivenAgainIsRefusedAndNeverMadeASecondTime(t *testing.T) {
 			return c
 		}, keys.ErrIdempotencyUnusable},
 		"the caller has another secret": {func(w *world, c keys.Caller, _ keys.Issued) keys.Caller {
-			out, err := w.Service.Regenerate(ctx, w.root, ref(c), 0, plain, any0)
+			out, err := w.Service.Regenerate(ctx, w.root, ref(c), 0, plain, anyVersion)
 			must(err)
 			return w.MustLogin(t, out.Plaintext)
 		}, keys.ErrIdempotencyUnusable},
 		"the caller has another secret, but asks with the old one in its grace": {func(w *world, c keys.Caller, _ keys.Issued) keys.Caller {
-			_, err := w.Service.Regenerate(ctx, w.root, ref(c), time.Hour, plain, any0)
+			_, err := w.Service.Regenerate(ctx, w.root, ref(c), time.Hour, plain, anyVersion)
 			must(err)
 			return w.MustLogin(t, c.Credential)
 		}, nil},
 		"the caller was revoked": {func(w *world, c keys.Caller, _ keys.Issued) keys.Caller {
-			_, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, any0)
+			_, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, anyVersion)
 			must(err)
 			return c
 		}, keys.ErrCallerGone},
 		"the caller's secret is an old one": {func(w *world, c keys.Caller, _ keys.Issued) keys.Caller {
-			_, err := w.Service.Regenerate(ctx, w.root, ref(c), 0, plain, any0)
+			_, err := w.Service.Regenerate(ctx, w.root, ref(c), 0, plain, anyVersion)
 			must(err)
 			return c
 		}, keys.ErrCallerGone},
@@ -215,7 +215,7 @@ func TestANarrowedCallerGetsNoSecretThatHoldsMoreThanIt(t *testing.T) {
 	w.mustAsk(c, once("k1", "{}"))
 	narrow := func(p ...string) {
 		t.Helper()
-		if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Permissions: &p}, any0); err != nil {
+		if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Permissions: &p}, anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -283,11 +283,11 @@ func TestEqualRequestsAtOnceMakeOneKey(t *testing.T) {
 					w.Peppers.Rotate()
 				}
 				var err error
-				if other, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, any0); err != nil {
+				if other, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, anyVersion); err != nil {
 					t.Fatal(err)
 				}
 			})
-			out, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, any0)
+			out, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, anyVersion)
 			if err != nil || !out.Plaintext.Equal(other.Plaintext) || w.key(target.KeyID).Generation != 2 {
 				t.Errorf("two equal regenerates: %v, generation %d, want one answer and 2", err, w.key(target.KeyID).Generation)
 			}
@@ -319,11 +319,11 @@ func TestAnEqualRequestOfAnotherProcessAtAnyMomentMakesOneKey(t *testing.T) {
 
 		result = w.atCall(nth, func() {
 			var err error
-			if other, err = rival.Service.Regenerate(ctx, w.root, ref(target), 0, idem, any0); err != nil {
+			if other, err = rival.Service.Regenerate(ctx, w.root, ref(target), 0, idem, anyVersion); err != nil {
 				t.Fatal(err)
 			}
 		})
-		out, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, any0)
+		out, err = w.Service.Regenerate(ctx, w.root, ref(target), 0, idem, anyVersion)
 		regenerateDone, _ := result()
 		if k := w.key(target.KeyID); err != nil || k.Generation != 2 || regenerateDone && !out.Plaintext.Equal(other.Plaintext) {
 			t.Errorf("another regenerate at call %d: generation %d, %v, want 2 and one answer", nth, k.Generation, err)

@@ -23,10 +23,10 @@ func listed(t *testing.T) *world {
 	w.create(w.root, keys.CreateInput{Name: "Cherry", Permissions: none, Environment: new(keys.Development), ExpirationDays: new(1)}) // 4
 	off := w.create(w.root, keys.CreateInput{Name: "BANANA", Permissions: none, Environment: new(keys.Development)})                  // 5
 	gone := w.create(w.root, keys.CreateInput{Name: "gone", Permissions: none, Environment: new(keys.Development)})                   // 6
-	if _, _, err := w.Service.Revoke(ctx, w.root, ref(off), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, w.root, ref(off), false, anyVersion); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Service.Delete(ctx, w.root, ref(gone), any0); err != nil {
+	if _, err := w.Service.Delete(ctx, w.root, ref(gone), anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	w.Clock.Advance(24 * time.Hour) // 4 is expired
@@ -188,7 +188,7 @@ func TestPagingIsStableWhileKeysComeAndGo(t *testing.T) {
 		got = append(got, p.Keys...)
 		if page == 0 {
 			// The last key of the page goes, one before it comes, one after it comes.
-			if _, err := w.Service.Delete(ctx, w.root, ref(made[2]), any0); err != nil {
+			if _, err := w.Service.Delete(ctx, w.root, ref(made[2]), anyVersion); err != nil {
 				t.Fatal(err)
 			}
 			w.create(w.root, keys.CreateInput{Name: "key 0 and a half"})

@@ -34,7 +34,7 @@ func TestTheDocumentedWayToReplaceThePrimaryKey(t *testing.T) {
 
 	// Create a new key, set it as primary, delete the old one, with the new one.
 	next := w.create(w.root, keys.CreateInput{Name: "New", FullAccess: true, Face: keys.AccountFace})
-	k, err := w.Service.Update(ctx, next, ref(next), keys.Patch{Primary: new(true)}, any0)
+	k, err := w.Service.Update(ctx, next, ref(next), keys.Patch{Primary: new(true)}, anyVersion)
 	if err != nil || !k.Primary {
 		t.Fatalf("set as primary: %v", err)
 	}
@@ -42,7 +42,7 @@ func TestTheDocumentedWayToReplaceThePrimaryKey(t *testing.T) {
 	if old := w.key(w.root.KeyID); old.Version != 3-1 || old.Verdict != 1 {
 		t.Errorf("the old primary key: version %d, verdict %d, want 2 and 1", old.Version, old.Verdict)
 	}
-	if _, err := w.Service.Delete(ctx, next, ref(w.root), any0); err != nil {
+	if _, err := w.Service.Delete(ctx, next, ref(w.root), anyVersion); err != nil {
 		t.Fatalf("delete the old one: %v", err)
 	}
 	w.onePrimary(next.KeyID)
@@ -52,13 +52,13 @@ func TestTheDocumentedWayToReplaceThePrimaryKey(t *testing.T) {
 func TestOnlyAnActiveProductionKeyBecomesPrimary(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	inactive, expired := w.manager(keys.Production), w.create(w.root, keys.CreateInput{ExpirationDays: new(1)})
-	if _, _, err := w.Service.Revoke(ctx, w.root, ref(inactive), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, w.root, ref(inactive), false, anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	w.Clock.Advance(24 * time.Hour)
 	mark := func(r keys.Ref, p keys.Patch) error {
 		p.Primary = new(true)
-		_, err := w.Service.Update(ctx, w.root, r, p, any0)
+		_, err := w.Service.Update(ctx, w.root, r, p, anyVersion)
 		return err
 	}
 	for _, e := range []keys.Environment{keys.Staging, keys.Development} {
@@ -83,9 +83,9 @@ func TestOnlyAnActiveProductionKeyBecomesPrimary(t *testing.T) {
 func TestThePrimaryMarkIsNotPutDown(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	other := w.manager(keys.Production)
-	_, err := w.Service.Update(ctx, w.root, ref(w.root), keys.Patch{Primary: new(false)}, any0)
+	_, err := w.Service.Update(ctx, w.root, ref(w.root), keys.Patch{Primary: new(false)}, anyVersion)
 	is(t, "primary: false on the primary key", err, keys.ErrPrimaryKey)
-	if _, err := w.Service.Update(ctx, w.root, ref(other), keys.Patch{Primary: new(false)}, any0); err != nil {
+	if _, err := w.Service.Update(ctx, w.root, ref(other), keys.Patch{Primary: new(false)}, anyVersion); err != nil {
 		t.Errorf("primary: false on another key = %v, want no change", err)
 	}
 	w.onePrimary(w.root.KeyID)
@@ -102,13 +102,13 @@ func TestThePrimaryKeyCanBeRevokedAndRegeneratedWithoutTheAccountItem(t *testing
 	w := newWorld(t, "enterprise")
 	c := w.manager(keys.Production, "*", "api_keys:*")
 	before := w.account()
-	if _, _, err := w.Service.Revoke(ctx, c, ref(w.root), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, c, ref(w.root), false, anyVersion); err != nil {
 		t.Errorf("revoke: %v", err)
 	}
-	if _, err := w.Service.Regenerate(ctx, c, ref(w.root), 0, plain, any0); err != nil {
+	if _, err := w.Service.Regenerate(ctx, c, ref(w.root), 0, plain, anyVersion); err != nil {
 		t.Errorf("regenerate: %v", err)
 	}
-	if _, err := w.Service.Activate(ctx, c, ref(w.root), any0); err != nil {
+	if _, err := w.Service.Activate(ctx, c, ref(w.root), anyVersion); err != nil {
 		t.Errorf("activate: %v", err)
 	}
 	same(t, "the account item", w.account(), before)
@@ -119,32 +119,32 @@ func TestMakingPrimaryAndDeletingAtOnceLeavesOnePrimary(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	a := w.manager(keys.Production)
 	w.beforeCommit(func() {
-		if _, err := w.Service.Delete(ctx, w.root, ref(a), any0); err != nil {
+		if _, err := w.Service.Delete(ctx, w.root, ref(a), anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	})
-	_, err := w.Service.Update(ctx, w.root, ref(a), keys.Patch{Primary: new(true)}, any0)
+	_, err := w.Service.Update(ctx, w.root, ref(a), keys.Patch{Primary: new(true)}, anyVersion)
 	is(t, "primary of a key that is deleted meanwhile", err, keys.ErrNotFound)
 	w.onePrimary(w.root.KeyID)
 
 	b := w.manager(keys.Production)
 	w.beforeCommit(func() {
-		if _, err := w.Service.Update(ctx, w.root, ref(b), keys.Patch{Primary: new(true)}, any0); err != nil {
+		if _, err := w.Service.Update(ctx, w.root, ref(b), keys.Patch{Primary: new(true)}, anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	})
-	_, err = w.Service.Delete(ctx, w.root, ref(b), any0)
+	_, err = w.Service.Delete(ctx, w.root, ref(b), anyVersion)
 	is(t, "delete of a key that is made primary meanwhile", err, keys.ErrPrimaryKey)
 	w.onePrimary(b.KeyID)
 
 	// The mark moves on while it is being moved.
 	d := w.manager(keys.Production)
 	w.beforeCommit(func() {
-		if _, err := w.Service.Update(ctx, w.root, ref(w.root), keys.Patch{Primary: new(true)}, any0); err != nil {
+		if _, err := w.Service.Update(ctx, w.root, ref(w.root), keys.Patch{Primary: new(true)}, anyVersion); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if _, err := w.Service.Update(ctx, w.root, ref(d), keys.Patch{Primary: new(true)}, any0); err != nil {
+	if _, err := w.Service.Update(ctx, w.root, ref(d), keys.Patch{Primary: new(true)}, anyVersion); err != nil {
 		t.Error(err)
 	}
 	w.onePrimary(d.KeyID)
@@ -154,7 +154,7 @@ func TestAMarkThatPointsAtAForgottenKeyCanBeTaken(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	c := w.manager(keys.Production, "*", "api_keys:*")
 	w.memory.Forget(w.root.KeyID)
-	if _, err := w.Service.Update(ctx, c, ref(c), keys.Patch{Primary: new(true)}, any0); err != nil {
+	if _, err := w.Service.Update(ctx, c, ref(c), keys.Patch{Primary: new(true)}, anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	w.onePrimary(c.KeyID)
@@ -176,7 +176,7 @@ func TestAddRootKeyBringsBackAnAccountAndTakesTheMarkOnlyIfNobodyHasIt(t *testin
 	_, err = w.Service.Create(ctx, w.root, keys.CreateInput{Name: "x"}, plain)
 	is(t, "a key over the plan", err, keys.ErrKeyLimit)
 	second := w.MustLogin(t, out.Plaintext)
-	if _, _, err := w.Service.Revoke(ctx, second, ref(w.root), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, second, ref(w.root), false, anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := w.Service.Revoke(ctx, second, ref(second), false, keys.Conditions{Force: true}); err != nil {
@@ -189,7 +189,7 @@ func TestAddRootKeyBringsBackAnAccountAndTakesTheMarkOnlyIfNobodyHasIt(t *testin
 	w.onePrimary(w.root.KeyID)
 	third := w.MustLogin(t, out.Plaintext)
 	same(t, "permissions", third.Permissions, []string{"*", "api_keys:*"})
-	if _, err := w.Service.Activate(ctx, third, ref(w.root), any0); err != nil {
+	if _, err := w.Service.Activate(ctx, third, ref(w.root), anyVersion); err != nil {
 		t.Errorf("the new root key manages the old one: %v", err)
 	}
 

@@ -15,7 +15,7 @@ func TestRegenerateKeepsEverythingButTheSecret(t *testing.T) {
 	})
 	before := w.key(target.KeyID)
 	w.Clock.Advance(time.Hour)
-	out, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, plain, any0)
+	out, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, plain, anyVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestTheOldSecretWorksForItsGraceAndNoLonger(t *testing.T) {
 			}
 			target := w.create(w.root, in)
 			w.Clock.Advance(23 * time.Hour) // one hour before a key of one day ends
-			out, err := w.Service.Regenerate(ctx, w.root, ref(target), tt.grace, plain, any0)
+			out, err := w.Service.Regenerate(ctx, w.root, ref(target), tt.grace, plain, anyVersion)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,11 +81,11 @@ func TestAnotherRegenerateEndsTheOlderGrace(t *testing.T) {
 	for name, grace := range map[string]time.Duration{"with a grace": time.Hour, "without": 0} {
 		w := newWorld(t, "enterprise")
 		first := w.manager(keys.Production)
-		second, err := w.Service.Regenerate(ctx, w.root, ref(first), 24*time.Hour, plain, any0)
+		second, err := w.Service.Regenerate(ctx, w.root, ref(first), 24*time.Hour, plain, anyVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
-		third, err := w.Service.Regenerate(ctx, w.root, ref(first), grace, plain, any0)
+		third, err := w.Service.Regenerate(ctx, w.root, ref(first), grace, plain, anyVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,17 +103,17 @@ func TestAnotherRegenerateEndsTheOlderGrace(t *testing.T) {
 func TestAGraceNeverOutlivesItsKey(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	target := w.manager(keys.Production)
-	if _, err := w.Service.Regenerate(ctx, w.root, ref(target), 24*time.Hour, plain, any0); err != nil {
+	if _, err := w.Service.Regenerate(ctx, w.root, ref(target), 24*time.Hour, plain, anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	end := w.Clock.Now().Add(time.Hour)
 	at := &end
-	k, err := w.Service.Update(ctx, w.root, ref(target), keys.Patch{ExpiresAt: &at}, any0)
+	k, err := w.Service.Update(ctx, w.root, ref(target), keys.Patch{ExpiresAt: &at}, anyVersion)
 	if err != nil || !k.Previous.Until.Equal(end) {
 		t.Errorf("grace until %v, %v, want the key's new end %v", k.Previous.Until, err, end)
 	}
 	// Prolonging the key does not bring the grace back.
-	k, err = w.Service.Update(ctx, w.root, ref(target), keys.Patch{ExpirationDays: new(30)}, any0)
+	k, err = w.Service.Update(ctx, w.root, ref(target), keys.Patch{ExpirationDays: new(30)}, anyVersion)
 	if err != nil || !k.Previous.Until.Equal(end) {
 		t.Errorf("grace until %v, %v, want it unchanged", k.Previous.Until, err)
 	}
@@ -122,7 +122,7 @@ func TestAGraceNeverOutlivesItsKey(t *testing.T) {
 func TestGraceIsAtMost24Hours(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	for _, grace := range []time.Duration{-1, 24*time.Hour + 1, 1 << 62} {
-		_, err := w.Service.Regenerate(ctx, w.root, ref(w.root), grace, plain, any0)
+		_, err := w.Service.Regenerate(ctx, w.root, ref(w.root), grace, plain, anyVersion)
 		if got := invalidFields(t, err); got != "graceSeconds" {
 			t.Errorf("grace %d: fields at fault %q, want graceSeconds", grace, got)
 		}
@@ -133,15 +133,15 @@ func TestGraceIsAtMost24Hours(t *testing.T) {
 func TestRegenerateLeavesAnInactiveKeyInactive(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	target := w.manager(keys.Production)
-	if _, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, anyVersion); err != nil {
 		t.Fatal(err)
 	}
-	out, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, plain, any0)
+	out, err := w.Service.Regenerate(ctx, w.root, ref(target), 0, plain, anyVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.refused(out.Plaintext, keys.ReasonInactive)
-	if _, err := w.Service.Activate(ctx, w.root, ref(target), any0); err != nil {
+	if _, err := w.Service.Activate(ctx, w.root, ref(target), anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	w.MustLogin(t, out.Plaintext)
@@ -150,7 +150,7 @@ func TestRegenerateLeavesAnInactiveKeyInactive(t *testing.T) {
 
 func TestAKeyRegeneratesItself(t *testing.T) {
 	w := newWorld(t, "enterprise")
-	out, err := w.Service.Regenerate(ctx, w.root, ref(w.root), 0, plain, any0)
+	out, err := w.Service.Regenerate(ctx, w.root, ref(w.root), 0, plain, anyVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestANewPrefixIsUsedFromTheNextSecretOn(t *testing.T) {
 	if err != nil || out.Plaintext.Prefix() != "acme_prod" {
 		t.Errorf("account face: prefix %q, %v, want acme_prod", out.Plaintext.Prefix(), err)
 	}
-	out, err = w.Service.Regenerate(ctx, w.root, keys.Ref{ID: out.Key.ID}, 0, plain, any0)
+	out, err = w.Service.Regenerate(ctx, w.root, keys.Ref{ID: out.Key.ID}, 0, plain, anyVersion)
 	if err != nil || out.Plaintext.Prefix() != "acme_prod" || out.Key.Secret.Prefix != "acme_prod" {
 		t.Errorf("regenerated: prefix %q, %v, want that of the face that made it", out.Plaintext.Prefix(), err)
 	}

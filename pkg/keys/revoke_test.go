@@ -22,7 +22,7 @@ func withPrefix(s config.Settings, prefix string) config.Settings {
 func TestRevokeIsUndoneByActivate(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	target := w.manager(keys.Production)
-	k, more, err := w.Service.Revoke(ctx, w.root, ref(target), false, any0)
+	k, more, err := w.Service.Revoke(ctx, w.root, ref(target), false, anyVersion)
 	if err != nil || more != 0 || k.Status(w.Clock.Now()) != keys.Inactive {
 		t.Fatalf("Revoke = %s, %d more, %v", k.Status(w.Clock.Now()), more, err)
 	}
@@ -30,13 +30,13 @@ func TestRevokeIsUndoneByActivate(t *testing.T) {
 	same(t, "meter", w.meter(target.KeyID), keystest.Meter{Verdict: 2, Active: false})
 	// Again: the same answer, nothing more in the history.
 	events := len(w.events())
-	again, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, any0)
+	again, _, err := w.Service.Revoke(ctx, w.root, ref(target), false, anyVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
 	same(t, "the answer to a repeat", again, k)
 	same(t, "events", len(w.events()), events)
-	if _, err := w.Service.Activate(ctx, w.root, ref(target), any0); err != nil {
+	if _, err := w.Service.Activate(ctx, w.root, ref(target), anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	w.MustLogin(t, target.Credential)
@@ -46,7 +46,7 @@ func TestRevokeIsUndoneByActivate(t *testing.T) {
 func TestADeletedKeyIsGoneForGoodButForTheListOfRevokedOnes(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	target := w.manager(keys.Production)
-	if _, err := w.Service.Delete(ctx, w.root, ref(target), any0); err != nil {
+	if _, err := w.Service.Delete(ctx, w.root, ref(target), anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	w.refused(target.Credential, keys.ReasonDeleted)
@@ -80,14 +80,14 @@ func TestRevokeTakesAllDescendantsAlong(t *testing.T) {
 	parent := w.manager(keys.Production, "*", "api_keys:*")
 	family := w.line(parent, 60) // 120 descendants: more than one change holds
 	// One is off, one is deleted but has a child that is not.
-	if _, _, err := w.Service.Revoke(ctx, w.root, ref(family[0]), false, any0); err != nil {
+	if _, _, err := w.Service.Revoke(ctx, w.root, ref(family[0]), false, anyVersion); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Service.Delete(ctx, w.root, ref(family[2]), any0); err != nil {
+	if _, err := w.Service.Delete(ctx, w.root, ref(family[2]), anyVersion); err != nil {
 		t.Fatal(err)
 	}
 	events := len(w.events())
-	_, more, err := w.Service.Revoke(ctx, w.root, ref(parent), true, any0)
+	_, more, err := w.Service.Revoke(ctx, w.root, ref(parent), true, anyVersion)
 	if err != nil || more != 118 {
 		t.Fatalf("Revoke = %d more, %v, want 118", more, err)
 	}
@@ -111,7 +111,7 @@ func TestRevokeTakesAllDescendantsAlong(t *testing.T) {
 	if got := len(w.events()) - events; named != 118 || got != 5 {
 		t.Errorf("%d events that name %d keys, want 5 and 118", got, named)
 	}
-	_, more, err = w.Service.Revoke(ctx, w.root, ref(parent), true, any0)
+	_, more, err = w.Service.Revoke(ctx, w.root, ref(parent), true, anyVersion)
 	if err != nil || more != 0 {
 		t.Errorf("again: %d more, %v, want 0", more, err)
 	}
@@ -121,7 +121,7 @@ func TestAKeyRevokesItselfAndItsDescendants(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	parent := w.manager(keys.Production, "*", "api_keys:*")
 	family := w.line(parent, 45)
-	_, more, err := w.Service.Revoke(ctx, parent, ref(parent), true, any0)
+	_, more, err := w.Service.Revoke(ctx, parent, ref(parent), true, anyVersion)
 	if err != nil || more != 90 {
 		t.Fatalf("Revoke = %d more, %v, want 90", more, err)
 	}
@@ -143,7 +143,7 @@ func TestADescendantRevokesTheWholeFamilyItselfLast(t *testing.T) {
 		return nil
 	})
 	self := family[10]
-	_, more, err := w.Service.Revoke(ctx, self, ref(parent), true, any0)
+	_, more, err := w.Service.Revoke(ctx, self, ref(parent), true, anyVersion)
 	if err != nil || more != 90 {
 		t.Fatalf("Revoke = %d more, %v, want 90", more, err)
 	}
@@ -165,13 +165,13 @@ func TestRepeatingARevokeSettlesDescendantsThatAreOff(t *testing.T) {
 		}
 		return nil
 	})
-	_, more, err := w.Service.Revoke(ctx, w.root, ref(parent), true, any0)
+	_, more, err := w.Service.Revoke(ctx, w.root, ref(parent), true, anyVersion)
 	is(t, "revoke while the child's meter is down", err, keys.ErrNotSettled)
 	w.memory.OnCall(nil)
 	if k := w.key(child.KeyID); k.Active || w.meter(child.KeyID).Verdict == k.Verdict {
 		t.Fatal("the child is active, or settled: the test shows nothing")
 	}
-	_, more, err = w.Service.Revoke(ctx, w.root, ref(parent), true, any0)
+	_, more, err = w.Service.Revoke(ctx, w.root, ref(parent), true, anyVersion)
 	if err != nil || more != 0 {
 		t.Errorf("again: %d more, %v, want 0", more, err)
 	}
@@ -190,7 +190,7 @@ func TestADescendantThatTheCallerMakesWhileItGoesIsFoundAfterwards(t *testing.T)
 		}
 		return nil
 	})
-	_, more, err := w.Service.Revoke(ctx, self, ref(parent), true, any0)
+	_, more, err := w.Service.Revoke(ctx, self, ref(parent), true, anyVersion)
 	if err != nil || more != 2 {
 		t.Errorf("Revoke = %d more, %v, want 2", more, err)
 	}
@@ -226,7 +226,7 @@ func TestNoDescendantEscapesByCreatingKeysMeanwhile(t *testing.T) {
 		})
 	}
 	time.Sleep(20 * time.Millisecond)
-	_, more, err := w.Service.Revoke(ctx, w.root, ref(parent), true, any0)
+	_, more, err := w.Service.Revoke(ctx, w.root, ref(parent), true, anyVersion)
 	if err != nil {
 		t.Fatal(err)
 	}

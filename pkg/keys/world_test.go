@@ -25,9 +25,9 @@ type world struct {
 }
 
 var (
-	ctx   = context.Background()
-	plain keys.Idempotency // not retry-safe
-	any0  keys.Conditions  // no condition
+	ctx        = context.Background()
+	plain      keys.Idempotency // not retry-safe
+	anyVersion keys.Conditions  // no condition
 )
 
 func newWorld(t *testing.T, plan string, adjust ...func(*keys.Config)) *world {

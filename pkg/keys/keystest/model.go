@@ -59,13 +59,13 @@ func Model(t *testing.T, store Store, sequences int) {
 		canary.Check(t, "the store", s.Dump())
 	}
 	for _, o := range commonOutcomes {
-		if sequences >= 100 && outcomes[o] == 0 {
+		if sequences >= 500 && outcomes[o] == 0 {
 			t.Errorf("no sequence came to %q: the model no longer asks for it", o)
 		}
 	}
 }
 
-// commonOutcomes are what 100 sequences come to without fail, so that a model that has
+// commonOutcomes are what 500 sequences come to without fail, so that a model that has
 // stopped drawing interesting requests is noticed.
 var commonOutcomes = []string{
 	"create ok", "create replayed", "create validation", "create escalation permissions", "create escalation rateLimit",
