@@ -36,3 +36,44 @@ test:
 
 clean:
 	rm -rf dist .local
+
+# make test-synth  the stack that cdk deploy would make: the template, and what cfn-lint
+#                  and checkov say of it
+
+CDK := .local/cdk/node_modules/.bin/cdk
+CHECKS := .local/checks/bin
+
+.PHONY: test-synth
+
+# The binary for Lambda by architecture; the CDK app asks for the one that it deploys.
+dist/lambda-arm64/bootstrap: GOARCH := arm64
+dist/lambda-x86_64/bootstrap: GOARCH := amd64
+dist/lambda-arm64/bootstrap dist/lambda-x86_64/bootstrap: $(SOURCES)
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w' -o $@ ./functions
+	@touch $@
+
+dist/cdk-app: $(SOURCES)
+	go build -buildvcs=false -o $@ ./infra
+	@touch $@
+
+$(CDK): infra/package.json infra/package-lock.json
+	mkdir -p .local/cdk && cp $^ .local/cdk
+	cd .local/cdk && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(CHECKS)/checkov: infra/requirements.txt
+	python3 -m venv .local/checks
+	$(CHECKS)/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Node 20 works, and jsii says at length that it is not supported any more.
+test-synth: export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
+test-synth: dist/cdk-app $(CDK) $(CHECKS)/checkov
+	go test ./infra
+	rm -rf .local/synth
+	$(CDK) synth --quiet --output .local/synth/defaults
+	$(CDK) synth --quiet --output .local/synth/everything -c stackName=Everything -c arch=x86_64 -c disposable=true \
+	  -c preset=missinglettr -c alarmEmail=ops@example.com -c corsOrigins='["https://a.example","https://b.example"]' \
+	  -c domains='{"production":{"name":"api.example.com","certificateArn":"arn:aws:acm:eu-west-1:123456789012:certificate/a","hostedZoneId":"Z1"}}'
+	$(CHECKS)/cfn-lint .local/synth/*/*.template.json
+	$(CHECKS)/checkov --framework cloudformation --compact --quiet --skip-download -d .local/synth

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// makeDashboard makes one page with what an operator looks at first: who calls and with
+// what result, where the time goes, and whether anything is at its limit.
+func (s *stack) makeDashboard() {
+	d := awscloudwatch.NewDashboard(s.cdk, jsii.String("Dashboard"), nil)
+	d.AddWidgets(
+		graph("Requests", s.byStage("Count", "Sum")...),
+		graph("Refused (4xx)", s.byStage("4XXError", "Sum")...),
+		graph("Failed (5xx)", s.byStage("5XXError", "Sum")...),
+	)
+	d.AddWidgets(
+		graph("Latency with API Gateway's, ms", s.apiMetric("Latency", "p50"), s.apiMetric("Latency", "p99")),
+		graph("Authorizer, ms", s.duration(authorizerFunction, "p50"), s.duration(authorizerFunction, "p99")),
+		graph("Functions behind routes, ms (p99)", s.durations("p99")...),
+	)
+	d.AddWidgets(
+		graph("Functions' errors (the authorizer's are mostly bad keys)", s.functionMetrics("Errors", "Sum")...),
+		graph("Running at once", s.functionMetrics("ConcurrentExecutions", "Maximum")...),
+		graph("Throttled", s.functionThrottles(), s.tableThrottles()),
+	)
+	d.AddWidgets(
+		graph("Meters, write units", s.meters.Metric(jsii.String("ConsumedWriteCapacityUnits"), options("Sum"))),
+		graph("Keys, read and write units",
+			s.keys.Metric(jsii.String("ConsumedReadCapacityUnits"), options("Sum")),
+			s.keys.Metric(jsii.String("ConsumedWriteCapacityUnits"), options("Sum"))),
+		graph("Stream: age of the record in hand, ms; given up",
+			s.functions[streamFunction].Metric(jsii.String("IteratorAge"), options("Maximum")),
+			s.gaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
+	)
+}
+
+func graph(title string, metrics ...awscloudwatch.IMetric) awscloudwatch.IWidget {
+	return awscloudwatch.NewGraphWidget(&awscloudwatch.GraphWidgetProps{
+		Title: &title, Width: jsii.Number(8), Left: &metrics, // three in a row of 24 columns
+		LeftYAxis: &awscloudwatch.YAxisProps{Min: jsii.Number(0), ShowUnits: jsii.Bool(false)},
+	})
+}
+
+func (s *stack) byStage(metric, statistic string) (out []awscloudwatch.IMetric) {
+	for _, stage := range s.d.stages() {
+		out = append(out, s.stageMetric(metric, statistic, stage))
+	}
+	return out
+}
+
+func (s *stack) duration(function, statistic string) awscloudwatch.IMetric {
+	return s.functions[function].MetricDuration(options(statistic))
+}
+
+func (s *stack) durations(statistic string) (out []awscloudwatch.IMetric) {
+	for _, name := range s.d.Table.Functions() {
+		out = append(out, s.duration(name, statistic))
+	}
+	return out
+}
+
+func (s *stack) functionMetrics(metric, statistic string) (out []awscloudwatch.IMetric) {
+	for _, name := range s.deployed() {
+		out = append(out, s.functions[name].Metric(&metric, options(statistic)))
+	}
+	return out
+}

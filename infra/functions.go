@@ -1,0 +1,229 @@
+package main
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/keyreeve/keyreeve/pkg/dynamo"
+)
+
+// Functions that more than their row is about.
+const (
+	authorizerFunction = "authorizer"
+	sampleFunction     = "sample"
+	streamFunction     = "stream"
+	adminFunction      = "admin"
+)
+
+// function is a row of the function table: what functions/functions.go has under the same
+// name, with what it needs around it.
+type function struct {
+	name   string // Lambda's handler, by which the binary knows what it is
+	does   string
+	routed bool // routes may name it
+	// memoryMB also decides how much of a CPU there is: a whole one at 1,769 MB
+	// (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).
+	memoryMB int
+	// timeout in seconds. API Gateway waits for 29.
+	timeout int
+	calls   func(*stack) []grant // everything that its code calls
+}
+
+// functions is the function table of an installation. Requests wait for the first three,
+// which get the CPU for a quick start; the timeouts leave room for the stores' own (2 s a
+// call, repeats included) and for the repeats of a change that loses races.
+var functions = []function{
+	{
+		name: authorizerFunction, does: "Says what the key of a request may do", memoryMB: 512, timeout: 10,
+		calls: func(s *stack) []grant { return []grant{s.readKey(), s.redigest(), s.readPeppers()} },
+	},
+	{
+		name: "keys", does: "Lists, creates, changes and revokes keys", routed: true, memoryMB: 512, timeout: 20,
+		calls: func(s *stack) []grant {
+			return []grant{
+				// Lists are a Query, changes a transaction of the other four, whose outcome a
+				// GetItem or PutItem settles if the answer is lost.
+				{"Keys", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem"), s.keys.TableArn(), nil},
+				// A key's meter is put with it, counts this function's own requests, and is read
+				// for the list.
+				{"Meters", actions("dynamodb", "PutItem", "UpdateItem", "BatchGetItem"), s.meters.TableArn(), nil},
+				s.readPeppers(),
+			}
+		},
+	},
+	{
+		name: sampleFunction, does: "The sample API: replace it by your own", routed: true, memoryMB: 512, timeout: 15,
+		calls: func(s *stack) []grant {
+			return append(s.guard(),
+				grant{"Documents", actions("dynamodb", "GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem"), s.sample.TableArn(), nil})
+		},
+	},
+	{
+		name: streamFunction, does: "Repairs the meters that a crash left behind their keys", memoryMB: 256, timeout: 60,
+		calls: func(s *stack) []grant {
+			return []grant{
+				s.readKey(),
+				{"SettleMeters", actions("dynamodb", "UpdateItem"), s.meters.TableArn(), nil},
+				// Lambda's poller, which works with the function's role
+				// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/iam-policy-example-lamda-process-dynamodb-streams.html).
+				{"PollStream", actions("dynamodb", "DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"), s.keys.TableStreamArn(), nil},
+				{"GiveUp", actions("sqs", "SendMessage"), s.gaveUp.QueueArn(), nil},
+			}
+		},
+	},
+	{
+		name: adminFunction, does: "Makes accounts and root keys; who may invoke it, IAM decides", memoryMB: 256, timeout: 60,
+		calls: func(s *stack) []grant {
+			return []grant{
+				{"Keys", actions("dynamodb", "GetItem", "PutItem", "UpdateItem"), s.keys.TableArn(), nil},
+				{"NewMeter", actions("dynamodb", "PutItem"), s.meters.TableArn(), nil},
+				s.readPeppers(),
+			}
+		},
+	},
+}
+
+// grant is a statement of a role: actions on one resource.
+type grant struct {
+	sid        string
+	actions    []string
+	resource   *string
+	conditions map[string]any
+}
+
+func actions(service string, names ...string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = service + ":" + n
+	}
+	return out
+}
+
+// keyItemsOnly holds a grant on the keys table to key items: no accounts, no audit rows,
+// no idempotency records.
+var keyItemsOnly = map[string]any{"dynamodb:LeadingKeys": []string{keyItems + "*"}}
+
+func (s *stack) readKey() grant {
+	return grant{"ReadKey", actions("dynamodb", "GetItem"), s.keys.TableArn(), map[string]any{"ForAllValues:StringLike": keyItemsOnly}}
+}
+
+// guard is what every function behind the guard calls.
+func (s *stack) guard() []grant {
+	return []grant{
+		s.readKey(),
+		{"CountRequest", actions("dynamodb", "UpdateItem"), s.meters.TableArn(), nil},
+	}
+}
+
+// redigest lets the authorizer write the two attributes that a re-digest replaces, and
+// none else. The item's own keys are among the attributes of a request
+// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html);
+// and without the condition on ReturnValues the answer could show all the others.
+func (s *stack) redigest() grant {
+	return grant{"Redigest", actions("dynamodb", "UpdateItem"), s.keys.TableArn(), map[string]any{
+		"ForAllValues:StringLike": keyItemsOnly,
+		"ForAllValues:StringEquals": map[string]any{"dynamodb:Attributes": []string{
+			dynamo.PartitionKey, dynamo.SortKey, dynamo.DigestAttribute, dynamo.PepperAttribute,
+		}},
+		"StringEqualsIfExists": map[string]any{"dynamodb:ReturnValues": []string{"NONE"}},
+	}}
+}
+
+func (s *stack) readPeppers() grant {
+	return grant{"ReadPeppers", actions("secretsmanager", "GetSecretValue"), s.pepper.SecretArn(), nil}
+}
+
+// makeFunctions makes the functions, each with its role and its log group.
+func (s *stack) makeFunctions(asset string) {
+	s.makeQueue()
+	code := awslambda.Code_FromAsset(&asset, nil)
+	for i := range functions {
+		if f := &functions[i]; s.uses(f) {
+			s.functions[f.name] = s.function(f, code)
+		}
+	}
+}
+
+func (s *stack) function(f *function, code awslambda.Code) awslambda.Function {
+	// Role, log group and function stand together in the tree; "Default" gives the function
+	// the name of them all.
+	scope := constructs.NewConstruct(s.cdk, jsii.String(title(f.name)+"Function"))
+	log := s.logGroup(scope, "Log")
+	architecture := awslambda.Architecture_ARM_64()
+	if s.d.Arch == "x86_64" {
+		architecture = awslambda.Architecture_X86_64()
+	}
+	fn := awslambda.NewFunction(scope, jsii.String("Default"), &awslambda.FunctionProps{
+		Description:  &f.does,
+		Code:         code,
+		Handler:      &f.name,
+		Runtime:      awslambda.Runtime_PROVIDED_AL2023(),
+		Architecture: architecture,
+		MemorySize:   jsii.Number(f.memoryMB),
+		Timeout:      awscdk.Duration_Seconds(jsii.Number(f.timeout)),
+		Environment:  s.environment(f),
+		LogGroup:     log,
+		// The role is finished: nothing that the CDK thinks of adds to it.
+		Role: s.role(scope, f, log).WithoutPolicyUpdates(nil),
+	})
+	// The CDK has the function wait for its role's policies, which here are in the role.
+	resource(fn).AddDeletionOverride(jsii.String("DependsOn"))
+	waive(fn,
+		waiver{"CKV_AWS_115", "a reserve would be taken from the account's other functions; the stages are throttled instead"},
+		waiver{"CKV_AWS_116", "whoever invokes it waits for the answer; the stream's failures go to a queue"},
+		waiver{"CKV_AWS_117", "it talks to AWS's public endpoints alone; a VPC would add endpoints at 7 USD a month each"},
+		waiver{"CKV_AWS_173", "no secret is in the environment"},
+	)
+	return fn
+}
+
+// environment is what pkg/config reads.
+func (s *stack) environment(f *function) *map[string]*string {
+	env := map[string]*string{
+		"KEYS_TABLE":        s.keys.TableName(),
+		"METERS_TABLE":      s.meters.TableName(),
+		"PEPPER_SECRET":     s.pepper.SecretArn(),
+		"KEYREEVE_SETTINGS": &s.d.SettingsJSON,
+	}
+	if f.name == sampleFunction {
+		env["SAMPLE_TABLE"] = s.sample.TableName()
+	}
+	if s.d.RoutesJSON != nil {
+		env["ROUTES_FILE"] = jsii.String(routesFile) // Lambda starts a function in its code's directory
+	}
+	return &env
+}
+
+// role makes the role of one function. All that it may do is in it from the start, so
+// that no function runs for a moment without.
+func (s *stack) role(scope constructs.Construct, f *function, log awslogs.ILogGroup) awsiam.Role {
+	grants := append(f.calls(s), grant{"WriteLog", actions("logs", "CreateLogStream", "PutLogEvents"), log.LogGroupArn(), nil})
+	var statements []awsiam.PolicyStatement
+	for _, g := range grants {
+		statements = append(statements, awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+			Sid: &g.sid, Actions: texts(g.actions...), Resources: &[]*string{g.resource}, Conditions: &g.conditions,
+		}))
+	}
+	r := awsiam.NewRole(scope, jsii.String("Role"), &awsiam.RoleProps{
+		Description: jsii.String("What Keyreeve's function " + f.name + " calls"),
+		AssumedBy:   awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil),
+		InlinePolicies: &map[string]awsiam.PolicyDocument{
+			"Calls": awsiam.NewPolicyDocument(&awsiam.PolicyDocumentProps{Statements: &statements}),
+		},
+	})
+	wildcard(r, "the streams of the function's own log group, which Lambda names")
+	return r
+}
+
+// deployed lists the names of the functions that there are, sorted.
+func (s *stack) deployed() []string { return slices.Sorted(maps.Keys(s.functions)) }
+
+// title makes a construct's id of a function's name.
+func title(name string) string { return string(name[0]-'a'+'A') + name[1:] }
