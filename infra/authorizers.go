@@ -63,8 +63,8 @@ func (s *stack) integration(name string) awsapigateway.Integration {
 	return awsapigateway.NewIntegration(&awsapigateway.IntegrationProps{
 		Type:                  awsapigateway.IntegrationType_AWS_PROXY,
 		IntegrationHttpMethod: jsii.String("POST"),
-		Uri: awscdk.Fn_Sub(jsii.String("arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${Arn}/invocations"),
-			&map[string]*string{"Arn": f.FunctionArn()}),
+		Uri: jsii.String("arn:" + *s.cdk.Partition() + ":apigateway:" + *s.cdk.Region() +
+			":lambda:path/2015-03-31/functions/" + *f.FunctionArn() + "/invocations"),
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/jsii-runtime-go"
 )
 
 // firstAccount is the account that the printed command makes. It is named, so that the
@@ -15,18 +14,16 @@ const firstAccount = "first"
 // come by the first key.
 func (s *stack) makeOutputs() {
 	for _, stage := range s.d.stages() {
-		url := awscdk.Fn_Sub(jsii.String("https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}/"+stage),
-			&map[string]*string{"Api": s.api.RestApiId()})
+		url := "https://" + *s.api.RestApiId() + ".execute-api." + *s.cdk.Region() + "." + *s.cdk.UrlSuffix() + "/" + stage
 		if d, ok := s.d.Domains[stage]; ok {
-			url = jsii.String("https://" + d.Name)
+			url = "https://" + d.Name
 		}
-		s.output(title(stage)+"Url", url, "The stage for keys of the environment "+stage)
+		s.output(title(stage)+"Url", &url, "The stage for keys of the environment "+stage)
 	}
-	s.output("CreateFirstAccount", awscdk.Fn_Sub(jsii.String(fmt.Sprintf(
-		`aws lambda invoke --region ${AWS::Region} --function-name ${Function} --cli-binary-format raw-in-base64-out`+
-			` --payload '{"action":"create-account","accountId":%q}' /dev/stdout`, firstAccount)),
-		&map[string]*string{"Function": s.functions[adminFunction].FunctionName()}),
-		"Run it once: it prints the root key of a first account")
+	command := fmt.Sprintf(`aws lambda invoke --region %s --function-name %s --cli-binary-format raw-in-base64-out`+
+		` --payload '{"action":"create-account","accountId":%q}' /dev/stdout`,
+		*s.cdk.Region(), *s.functions[adminFunction].FunctionName(), firstAccount)
+	s.output("CreateFirstAccount", &command, "Run it once: it prints the root key of a first account")
 }
 
 func (s *stack) output(id string, value *string, description string) {
