@@ -349,7 +349,8 @@ func (p *contextParser) limit(field string, text []byte, target *int) {
 	}
 }
 
-// routes reads the route table, whose rows may name rows of the function table only.
+// routes reads the route table, whose rows may name rows of the function table only. The
+// table itself refuses those that are not for routes.
 func (p *contextParser) routes(d *deployment, read func(string) ([]byte, error)) {
 	var file string
 	p.text("routes", &file)
@@ -367,8 +368,8 @@ func (p *contextParser) routes(d *deployment, read func(string) ([]byte, error))
 		return
 	}
 	for _, f := range d.Table.Functions() {
-		if i := slices.IndexFunc(functions, func(r function) bool { return r.name == f }); i < 0 || !functions[i].routed {
-			p.fail("routes", "function %s is no row for routes of the function table (infra/functions.go)", f)
+		if !slices.ContainsFunc(functions, func(r function) bool { return r.name == f }) {
+			p.fail("routes", "function %s is no row of the function table (infra/functions.go)", f)
 		}
 	}
 }

@@ -15,7 +15,7 @@ func (s *stack) makeDashboard() {
 		graph("Failed (5xx)", s.byStage("5XXError", "Sum")...),
 	)
 	d.AddWidgets(
-		graph("Latency with API Gateway's, ms", s.apiMetric("Latency", "p50"), s.apiMetric("Latency", "p99")),
+		graph("A request in all, ms", s.apiMetric("Latency", "p50"), s.apiMetric("Latency", "p99")),
 		graph("Authorizer, ms", s.duration(authorizerFunction, "p50"), s.duration(authorizerFunction, "p99")),
 		graph("Functions behind routes, ms (p99)", s.durations("p99")...),
 	)
@@ -29,7 +29,7 @@ func (s *stack) makeDashboard() {
 		graph("Keys, read and write units",
 			s.keys.Metric(jsii.String("ConsumedReadCapacityUnits"), options("Sum")),
 			s.keys.Metric(jsii.String("ConsumedWriteCapacityUnits"), options("Sum"))),
-		graph("Stream: age of the record in hand, ms; given up",
+		graph("Stream: age of the records in hand, ms; records given up",
 			s.functions[streamFunction].Metric(jsii.String("IteratorAge"), options("Maximum")),
 			s.gaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
 	)
