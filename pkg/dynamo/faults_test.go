@@ -210,7 +210,8 @@ func faultsFor(op string) []fault {
 }
 
 // TestNoFaultLosesOrHalvesAKey runs every operation of the Service, with every fault at
-// every call that it makes to DynamoDB, once and from there on. Afterwards: what it
+// every call that it makes to DynamoDB: once, at all such calls, and at all calls from
+// there on. Afterwards: what it
 // answered is true, nothing is half made, a repeat brings it to its end, and nobody but
 // the caller has its secret.
 func TestNoFaultLosesOrHalvesAKey(t *testing.T) {
@@ -226,17 +227,21 @@ func TestNoFaultLosesOrHalvesAKey(t *testing.T) {
 			t.Logf("%-26s %s", op.name, strings.Join(calls, " "))
 			for i, name := range calls {
 				for _, f := range faultsFor(name) {
-					for mode, last := range map[string]int{"once": i, "from then on": 1 << 30} {
-						if last > i && !slices.ContainsFunc(lasting, f.same) {
+					for mode, meets := range map[string]func(call) bool{
+						"once":             func(c call) bool { return c.n == i },
+						"at all such":      func(c call) bool { return c.n >= i && c.op == name },
+						"at all from then": func(c call) bool { return c.n >= i && slices.ContainsFunc(faultsFor(c.op), f.same) },
+					} {
+						if mode != "once" && !slices.ContainsFunc(lasting, f.same) || mode == "at all such" && isRead(name) {
 							continue
 						}
 						t.Run(fmt.Sprintf("%s/%d %s/%s %s", op.name, i, name, f.name, mode), func(t *testing.T) {
 							t.Parallel()
 							m.scene(t, op).endure(op, func(c call) fault {
-								if c.n < i || c.n > last || isRead(c.op) && !slices.ContainsFunc(faultsFor(c.op), f.same) {
-									return fault{}
+								if meets(c) {
+									return f
 								}
-								return f
+								return fault{}
 							})
 						})
 					}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
@@ -256,5 +257,30 @@ func TestUsageAsksAgainForWhatABatchLeftOut(t *testing.T) {
 	s = storeOn(cfg, func(o *dynamodb.Options) { lazy.HTTPClient = o.HTTPClient; o.HTTPClient = lazy })
 	if _, err := s.Usage(t.Context(), ids); !errors.Is(err, keys.ErrUnavailable) || !strings.Contains(err.Error(), "left out") {
 		t.Errorf("Usage of a table that leaves out all = %v, want ErrUnavailable", err)
+	}
+}
+
+// DynamoDB Local reads consistently whatever it is asked, so what is asked is checked.
+func TestEveryReadOfKeysIsConsistent(t *testing.T) {
+	c := newChange(t)
+	var asked []string
+	c.wire.reset(func(k call) fault {
+		switch in := k.input.(type) {
+		case *dynamodb.GetItemInput:
+			asked = append(asked, fmt.Sprint(k.op, " ", aws.ToBool(in.ConsistentRead)))
+		case *dynamodb.QueryInput:
+			asked = append(asked, fmt.Sprint(k.op, " ", aws.ToBool(in.ConsistentRead)))
+		}
+		return fault{}
+	})
+	_, _ = c.Key(t.Context(), c.key.ID)
+	_, _ = c.KeyByNumber(t.Context(), c.account, 1)
+	_, _ = c.Account(t.Context(), c.account)
+	_, _ = c.Idempotent(t.Context(), "none")
+	_, _ = c.Keys(t.Context(), c.account)
+	_, _ = c.AuditEvents(t.Context(), c.account, 1)
+	want := []string{"GetItem true", "GetItem true", "GetItem true", "GetItem true", "Query true", "Query true"}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("reads (-want +got):\n%s", diff)
 	}
 }
