@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/guard"
@@ -127,5 +130,47 @@ func TestAGuardedRequestIsOneCallInASlotThatItsProcessHasSeen(t *testing.T) {
 	}
 	if slices.ContainsFunc(rolls, func(calls string) bool { return len(calls) > 3 }) {
 		t.Errorf("requests in new slots: calls %s, want at most 3 each", fmt.Sprint(rolls))
+	}
+}
+
+// A key that is called all the time is revoked at the first try, although every
+// transaction on its meter is refused, as AWS refuses it (DynamoDB Local does not).
+func TestAHammeredKeyIsRevokedAtTheFirstTry(t *testing.T) {
+	w := &wire{}
+	s := newStore(t, w.option)
+	world := keystest.NewWorld(s)
+	_, root := world.Account(t, "enterprise")
+	key, err := world.Service.Create(t.Context(), root, keys.CreateInput{Name: "hammered"}, keys.Idempotency{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := key.Key.ID
+	ctx, stop := context.WithCancel(t.Context())
+	var hammer sync.WaitGroup
+	caller := storeOn(s.cfg)
+	for range 4 {
+		hammer.Go(func() {
+			for ctx.Err() == nil {
+				_ = caller.Use(ctx, id, time.Now()) // some lose against each other
+			}
+		})
+	}
+	defer hammer.Wait()
+	defer stop()
+
+	w.reset(func(c call) fault {
+		if in, ok := c.input.(*dynamodb.TransactWriteItemsInput); ok && touches(in, s.cfg.MetersTable) {
+			return conflictFault
+		}
+		return fault{}
+	})
+	if _, _, err := world.Service.Revoke(t.Context(), root, keys.Ref{ID: id}, false, keys.Conditions{}); err != nil {
+		t.Fatalf("Revoke = %v", err)
+	}
+	if calls := short(w.seen()); calls != "GTUB" {
+		t.Errorf("calls %s, want one transaction and one write to the meter", calls)
+	}
+	if m, found, err := s.Meter(t.Context(), id); err != nil || !found || m.Active {
+		t.Errorf("meter after the revoke: %+v, found %t, %v, want it inactive", m, found, err)
 	}
 }

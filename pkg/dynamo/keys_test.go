@@ -199,8 +199,11 @@ func TestReadsAreRepeatedAndSayWhenTheStoreIsGone(t *testing.T) {
 	}
 	for name, read := range reads {
 		faults := []fault{failBefore} // the SDK waits before a repeat, so one is asked about all
-		if name == "Key" {
+		switch name {
+		case "Key":
 			faults = []fault{failBefore, serverError, throttle, timeout}
+		case "Settle":
+			faults = []fault{failBefore, appliedThenError, conflictFault}
 		}
 		for _, f := range faults {
 			c.wire.reset(func(k call) fault {

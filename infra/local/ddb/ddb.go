@@ -93,16 +93,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		}
 		o.Dir = filepath.Join(root, ".local")
 	}
-	for _, dir := range []*string{&o.Dir, &o.DataDir} {
-		if *dir == "" {
-			continue
-		}
-		var err error
-		if *dir, err = filepath.Abs(*dir); err == nil {
-			err = os.MkdirAll(*dir, 0o755)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("DynamoDB Local: %w", err)
+	if err := makeDir(&o.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	if o.DataDir != "" {
+		if err := makeDir(&o.DataDir, 0o700); err != nil {
+			return nil, err
 		}
 	}
 	unlock := func() {}
@@ -124,6 +120,17 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return inner()
 	}
 	return s, nil
+}
+
+// makeDir makes a directory and its name absolute: the server works in another one.
+func makeDir(dir *string, mode os.FileMode) (err error) {
+	if *dir, err = filepath.Abs(*dir); err == nil {
+		err = os.MkdirAll(*dir, mode)
+	}
+	if err != nil {
+		return fmt.Errorf("DynamoDB Local: %w", err)
+	}
+	return nil
 }
 
 // launch picks the way and starts a server, on another port if the first was taken.

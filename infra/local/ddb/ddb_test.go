@@ -2,6 +2,7 @@ package ddb
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -320,7 +321,7 @@ func stubs(t *testing.T, scripts map[string]string) {
 			t.Fatal(err)
 		}
 	}
-	for _, tool := range []string{"sleep", "mkdir", "cat"} {
+	for _, tool := range []string{"sleep", "mkdir", "cat", "chmod"} {
 		path, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -419,6 +420,43 @@ func TestProcessesThatFetchAtTheSameTimeFetchOnce(t *testing.T) {
 	}
 	if got := strings.Count(string(text), "ran"); got != 1 {
 		t.Errorf("Maven ran %d times, want once", got)
+	}
+}
+
+func TestRootOnDebianGetsWhatIsMissingInstalledAndIsTold(t *testing.T) {
+	if release, err := os.ReadFile("/etc/os-release"); os.Geteuid() != 0 || err != nil || !isDebian(string(release)) || !nativeSQLite() {
+		t.Skip("SKIPPED: needs root on Debian or a kin of it")
+	}
+	dir := t.TempDir()
+	// The stub installs the tools into its own directory. A release whose default Java is
+	// too old gets the one that is asked for by name.
+	stubs(t, map[string]string{"apt-get": `
+echo "$*" >>"` + dir + `/calls"
+here=${0%/*}
+put() { printf '#!/bin/sh\n%s\n' "$2" >"$here/$1"; chmod +x "$here/$1"; }
+case $* in *default-jre*) put java "$OLD";; *openjdk-17*) put java "$NEW";; esac
+case $* in *maven*) put mvn "$MAVEN";; esac`})
+	t.Setenv("OLD", java11)
+	t.Setenv("NEW", java17)
+	t.Setenv("MAVEN", fakeMaven)
+	var told bytes.Buffer
+	if _, err := choose(t.Context(), Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&told, nil))}); err != nil {
+		t.Fatal(err)
+	}
+	if !fetched(dir) {
+		t.Error("the tools were installed, but nothing was fetched")
+	}
+	calls, err := os.ReadFile(dir + "/calls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"update", "install --no-install-recommends default-jre-headless maven", "install --no-install-recommends openjdk-17-jre-headless"} {
+		if !strings.Contains(string(calls), want) {
+			t.Errorf("apt-get was not called with %q:\n%s", want, calls)
+		}
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, told.String())
+		}
 	}
 }
 
