@@ -79,12 +79,13 @@ var functions = []function{
 		},
 	},
 	{
-		name: adminFunction, does: "Makes accounts and root keys; who may invoke it, IAM decides", memoryMB: 256, timeout: 60,
+		name: adminFunction, does: "Makes accounts and root keys, rotates the pepper; who may invoke it, IAM decides", memoryMB: 256, timeout: 60,
 		calls: func(s *stack) []grant {
 			return []grant{
 				{"Keys", actions("dynamodb", "GetItem", "PutItem", "UpdateItem"), s.keys.TableArn(), nil},
 				{"NewMeter", actions("dynamodb", "PutItem"), s.meters.TableArn(), nil},
 				s.readPeppers(),
+				{"RotatePepper", actions("secretsmanager", "PutSecretValue"), s.pepper.SecretArn(), nil},
 			}
 		},
 	},

@@ -262,6 +262,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 			{"Keys", []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Keys.Arn}", nil},
 			{"NewMeter", []string{"dynamodb:PutItem"}, "${Meters.Arn}", nil},
 			readPeppers,
+			{"RotatePepper", []string{"secretsmanager:PutSecretValue"}, "${Pepper}", nil},
 			writeLog("Admin"),
 		},
 	}
