@@ -14,7 +14,7 @@ LOCAL_DIR ?= .local
 # takes to find out that nothing has changed.
 SOURCES := go.mod go.sum $(shell find authorizer functions infra pkg -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: run build test clean
+.PHONY: run build test test-go clean
 
 run: dist/bootstrap dist/local
 	@exec dist/local -config '$(CONFIG)' -port '$(PORT)' -routes '$(ROUTES)' -dir '$(LOCAL_DIR)'
@@ -29,8 +29,10 @@ dist/local: $(SOURCES)
 	go build -buildvcs=false -o $@ ./infra/local
 	@touch $@
 
+test: test-go test-synth
+
 # Prints a line per package, then what was skipped and why, then what failed.
-test:
+test-go:
 	go vet ./...
 	go run gotest.tools/gotestsum@v1.13.0 --format pkgname --format-hide-empty-pkg -- -count=1 -timeout 20m ./...
 
