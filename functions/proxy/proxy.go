@@ -40,7 +40,7 @@ type Config struct {
 	Table    *route.Table
 	Guard    *guard.Guard
 	Handler  http.Handler
-	Origins  []string     // that browsers may call from; empty or "*": any
+	Origins  []string     // that browsers may call from; "*": any, empty: none
 	Log      *slog.Logger // default discards
 }
 

@@ -276,7 +276,7 @@ func TestOriginsThatMayCall(t *testing.T) {
 		origins      []string
 		origin, want string
 	}{
-		{nil, "https://a.example", "*"},
+		{nil, "https://a.example", ""},
 		{[]string{"*"}, "", "*"},
 		{[]string{"https://a.example", "https://b.example"}, "https://b.example", "https://b.example"},
 		{[]string{"https://a.example"}, "https://evil.example", ""},

@@ -28,7 +28,7 @@ type Settings struct {
 	// AuthorizerCacheSeconds is how long API Gateway may keep a policy (0–3600).
 	AuthorizerCacheSeconds *int `json:"authorizerCacheSeconds,omitempty"`
 	// CORSOrigins that browsers may call from; ["*"] by default, [] for none.
-	CORSOrigins []string `json:"corsOrigins,omitempty"`
+	CORSOrigins []string `json:"corsOrigins,omitzero"`
 }
 
 // Prefix is the prefix that new keys get, and the retired ones that still work.

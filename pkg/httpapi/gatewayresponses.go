@@ -3,6 +3,7 @@ package httpapi
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -31,27 +32,27 @@ const Challenge = `Api-Key realm="api", Bearer realm="api"`
 const gatewayRequestID = "$context.requestId"
 
 // GatewayResponses lists every response type, in the order of AWS's list. origins are
-// those that browsers may call from ("*": any).
+// those that browsers may call from ("*": any; empty: none).
 //
 // A template cannot choose among several origins, so then the request's own is echoed: an
 // error body tells a foreign page nothing but a request id, and there are no cookies.
 func GatewayResponses(origins []string) []GatewayResponse {
-	origin := "'*'"
+	cors := map[string]string{}
 	switch {
+	case slices.Contains(origins, "*"):
+		cors["Access-Control-Allow-Origin"] = "'*'"
 	case len(origins) == 1:
-		origin = "'" + origins[0] + "'"
+		cors["Access-Control-Allow-Origin"] = "'" + origins[0] + "'"
 	case len(origins) > 1:
-		origin = "method.request.header.Origin"
+		cors["Access-Control-Allow-Origin"] = "method.request.header.Origin"
+		cors["Vary"] = "'Origin'"
+	}
+	if len(origins) > 0 {
+		cors["Access-Control-Expose-Headers"] = "'Retry-After, WWW-Authenticate, x-amzn-RequestId'"
 	}
 	row := func(kind string, p Problem) GatewayResponse {
-		h := map[string]string{
-			"Access-Control-Allow-Origin":   origin,
-			"Access-Control-Expose-Headers": "'Retry-After, WWW-Authenticate, x-amzn-RequestId'",
-			"Cache-Control":                 "'no-store'",
-		}
-		if len(origins) > 1 {
-			h["Vary"] = "'Origin'"
-		}
+		h := maps.Clone(cors)
+		h["Cache-Control"] = "'no-store'"
 		if p.Status == http.StatusUnauthorized {
 			h["WWW-Authenticate"] = "'" + Challenge + "'"
 		}

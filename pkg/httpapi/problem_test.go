@@ -161,4 +161,11 @@ func TestGatewayResponses(t *testing.T) {
 			t.Errorf("%s with two origins: %v", g.Type, g.Header)
 		}
 	}
+	for _, g := range GatewayResponses(nil) {
+		for name := range g.Header {
+			if strings.HasPrefix(name, "Access-Control-") {
+				t.Errorf("%s where no browser may call: %v", g.Type, g.Header)
+			}
+		}
+	}
 }

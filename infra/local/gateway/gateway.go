@@ -65,7 +65,7 @@ type Options struct {
 	AuthorizerTTL time.Duration
 	// IntegrationTimeout bounds a function's and the authorizer's answer. Default 29 s.
 	IntegrationTimeout time.Duration
-	CORSOrigins        []string // "*": any
+	CORSOrigins        []string // that browsers may call from; "*": any, empty: none, and no OPTIONS
 	// BinaryMediaTypes of the API. None by default: bodies are text.
 	BinaryMediaTypes []string
 	Region           string // default us-east-1
@@ -144,8 +144,9 @@ func (g *Gateway) answer(w http.ResponseWriter, c *call) *answer {
 	}
 	rt, _, found := g.o.Table.Match(c.method, c.path)
 	if found != route.Matched {
-		// OPTIONS exists on every resource: the browser's question whether it may ask.
-		if methods := g.o.Table.MethodsFor(c.path); c.method == http.MethodOptions && len(methods) > 0 {
+		// OPTIONS exists on every resource, if browsers may call at all: it is their question
+		// whether they may.
+		if methods := g.o.Table.MethodsFor(c.path); c.method == http.MethodOptions && len(methods) > 0 && len(g.o.CORSOrigins) > 0 {
 			return g.preflight(c, methods)
 		}
 		return g.refuse(c, errNoRoute)
@@ -220,7 +221,7 @@ const AllowedHeaders = "Authorization,Content-Type,Idempotency-Key,If-Match,If-N
 // template does that the CDK writes for several origins.
 func (g *Gateway) allowOrigin(origin string) string {
 	switch {
-	case len(g.o.CORSOrigins) == 0, slices.Contains(g.o.CORSOrigins, "*"):
+	case slices.Contains(g.o.CORSOrigins, "*"):
 		return "*"
 	case slices.Contains(g.o.CORSOrigins, origin):
 		return origin

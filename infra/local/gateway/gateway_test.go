@@ -502,6 +502,15 @@ func TestPreflightNamesTheOriginIfItMayCall(t *testing.T) {
 	}
 }
 
+func TestWithoutOriginsNoBrowserMayCall(t *testing.T) {
+	a := newAPI(t, func(o *gateway.Options) { o.CORSOrigins = nil })
+	for _, got := range []answer{a.send("OPTIONS", "/things", "", "Origin: https://one.example"), a.send("GET", "/things", "")} {
+		if o := got.header.Get("Access-Control-Allow-Origin"); o != "" || got.status < 400 {
+			t.Errorf("status %d, allowed %q; want a refusal that allows nobody", got.status, o)
+		}
+	}
+}
+
 func TestEveryAnswerNamesItsRequest(t *testing.T) {
 	a := newAPI(t, nil)
 	seen := map[string]bool{}
