@@ -79,3 +79,20 @@ test-synth: dist/cdk-app $(CDK) $(CHECKS)/checkov
 	  -c domains='{"production":{"name":"api.example.com","certificateArn":"arn:aws:acm:eu-west-1:123456789012:certificate/a","hostedZoneId":"Z1"}}'
 	$(CHECKS)/cfn-lint .local/synth/*/*.template.json
 	$(CHECKS)/checkov --framework cloudformation --compact --quiet --skip-download -d .local/synth
+
+# make test-deploy  cdk bootstrap, deploy, requests, deploy again and destroy, on an
+#                   emulator of AWS on this machine's loopback; x86_64 Linux only
+
+EMULATOR := .local/emulator/bin
+
+.PHONY: test-deploy
+
+$(EMULATOR)/ministack: infra/deploytest/requirements.txt
+	python3 -m venv .local/emulator
+	$(EMULATOR)/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Prints a line per flow, then what was skipped and why.
+test-deploy: dist/cdk-app dist/lambda-x86_64/bootstrap $(CDK) $(EMULATOR)/ministack
+	CDK=$(abspath $(CDK)) MINISTACK=$(abspath $(EMULATOR)/ministack) \
+	  go run gotest.tools/gotestsum@v1.13.0 --format testname -- -count=1 -timeout 20m ./infra/deploytest
