@@ -96,3 +96,26 @@ $(EMULATOR)/ministack: infra/deploytest/requirements.txt
 test-deploy: dist/cdk-app dist/lambda-x86_64/bootstrap $(CDK) $(EMULATOR)/ministack
 	CDK=$(abspath $(CDK)) MINISTACK=$(abspath $(EMULATOR)/ministack) \
 	  go run gotest.tools/gotestsum@v1.13.0 --format testname -- -count=1 -timeout 20m ./infra/deploytest
+
+# make test-sam    what cdk synth made, run by SAM in containers: sam local invoke with
+#                  every sample event, sam local start-api with requests; as root on a
+#                  Debian machine, and else it says what it skips
+
+SAM := .local/sam/venv/bin/sam
+SAM_RIE = $(firstword $(wildcard .local/sam/venv/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64))
+
+.PHONY: test-sam
+
+$(SAM): infra/sam/requirements.txt
+	python3 -m venv .local/sam/venv
+	.local/sam/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The last line has a network of its own, so what has to be fetched is fetched before.
+test-sam: export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
+test-sam: dist/cdk-app dist/lambda-x86_64/bootstrap $(CDK) $(SAM)
+	$(CDK) synth --quiet --output .local/sam/cdk.out -c arch=x86_64
+	go build -buildvcs=false -o dist/sam ./infra/sam
+	go test -c -tags sam -o dist/sam.test ./infra/sam
+	AWS_ACCESS_KEY_ID=local AWS_REGION=eu-central-1 dist/sam -prepare -template .local/sam/cdk.out/Keyreeve.template.json
+	infra/sam/engine.sh $(SAM_RIE) dist/sam.test -test.v -test.timeout 8m
