@@ -476,7 +476,7 @@ func massAssignment(t *testing.T, w *world) {
 	k := w.create(t, w.root, `{"name":"Target"}`)
 	for _, field := range []string{
 		"accountId", "hash", "version", "digest", "secret", "apiKey", "keyId", "number", "createdBy", "status", "lastUsed",
-		"requestCount", "generation", "verdict", "Name", "isadmin", "__proto__",
+		"requestCount", "generation", "verdict", "isadmin", "__proto__",
 	} {
 		for _, c := range []struct{ method, path string }{
 			{"POST", "/v1/api-keys"}, {"PATCH", "/v1/api-keys/" + k.id}, {"POST", "/v1/api-keys/" + k.id + "/regenerate"},
@@ -533,7 +533,7 @@ func ambiguousJSON(t *testing.T, w *world) {
 	// the body, and so does the local one. Package httpapi tests that they are refused.
 	for _, body := range []string{
 		`{"name":"A","name":"B"}`, `{"name":"A"} {"name":"B"}`, `{"name":"A"}]`, `{"name":"A"`, `[{"name":"A"}]`, `"name"`, `null`,
-		`{"name":"A","permissions":["*"],"permiſſions":["customers:read"]}`, `{"name":"A","NAME":"B"}`,
+		`{"name":"A","permissions":["*"],"permiſſions":["customers:read"]}`, `{"name":"A","NAME":"B"}`, `{"name":"A","Name":"B"}`,
 		`{"name":"A",}`, `{'name':'A'}`, `{"name":"\ud800"}`, "\ufeff" + `{"name":"A"}`,
 	} {
 		for _, path := range []string{"/v1/api-keys", "/v1/customers"} {
