@@ -28,22 +28,36 @@ func grants(t *testing.T, w *world, stack assembly) {
 	}
 	fails := func(what string, a answer) {
 		t.Helper()
-		if a.status < 500 {
-			t.Errorf("%s = %s, want 5xx", what, a)
+		if a.status < 500 || a.code() == "authorizer_failure" {
+			t.Errorf("%s = %s, want 5xx of the function", what, a)
 		}
 	}
 
-	fresh, known := w.create(t, readsCustomers), w.create(t, readsCustomers)
-	w.deploy(t, stack.edited(t, without(grant{"authorizer", "ReadKey"})))
-	a := use(fresh)
-	a.must(t, "a key's first request, without the authorizer's ReadKey", http.StatusInternalServerError, "authorizer_failure")
+	refuses := func(what, payload string) {
+		t.Helper()
+		if i, answer := w.admin(t, payload); !i.failed || answer.RootKey != "" || !strings.Contains(answer.ErrorMessage, "AccessDenied") {
+			t.Errorf("%s: error %q; want AccessDenied", what, answer.ErrorMessage)
+		}
+	}
 
-	w.deploy(t, stack.edited(t, without(grant{"sample", "CountRequest"}, grant{"keys", "Keys"}, grant{"admin", "Keys"}, grant{"stream", "SettleMeters"})))
+	// The policies of the root key and of known are cached, so these two get past the
+	// authorizer; fresh has never been used.
+	fresh, known := w.create(t, readsCustomers), w.create(t, readsCustomers)
+	serves("a key's first request", use(known))
+	serves("the list", list())
+	w.deploy(t, stack.edited(t, without(
+		grant{"authorizer", "ReadKey"}, grant{"sample", "Documents"}, grant{"keys", "Meters"}, grant{"admin", "NewMeter"})))
+	use(fresh).must(t, "a key's first request, without the authorizer's ReadKey", http.StatusInternalServerError, "authorizer_failure")
+	fails("a request, without the sample's Documents", use(known))
+	fails("the list, without the keys function's Meters", list())
+	refuses("create-account, without the admin function's NewMeter", `{"action":"create-account","accountId":"second"}`)
+
+	w.deploy(t, stack.edited(t, without(
+		grant{"sample", "CountRequest"}, grant{"keys", "Keys"}, grant{"admin", "Keys"}, grant{"admin", "RotatePepper"}, grant{"stream", "SettleMeters"})))
 	fails("a request, without the sample's CountRequest", use(known))
 	fails("the list, without the keys function's Keys", list())
-	if i, answer := w.admin(t, `{"action":"create-account","accountId":"second"}`); !i.failed || answer.RootKey != "" {
-		t.Errorf("create-account, without the admin function's Keys: error %q; want a failure", answer.ErrorMessage)
-	}
+	refuses("create-account, without the admin function's Keys", `{"action":"create-account","accountId":"second"}`)
+	refuses("add-pepper, without the admin function's RotatePepper", `{"action":"add-pepper"}`)
 	w.crash(t, idOf(t, known.key))
 	eventually(t, 30*time.Second, "the stream function's failure, without SettleMeters", func() bool {
 		for _, m := range w.logged(t, w.physicalID(t, "StreamFunctionLog")) {
