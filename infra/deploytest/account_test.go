@@ -3,6 +3,7 @@ package deploytest
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
@@ -81,16 +82,29 @@ func firstAccount(t *testing.T, w *world) {
 	}
 }
 
-func seed001(t *testing.T, w *world) {
+// seed000: two commands for one host, one with a production key and one with a development
+// key: the shared stage's, where the preset has it.
+func seed000(t *testing.T, w *world) {
+	for i, environment := range []string{"production", "development"} {
+		k := w.create(t, fmt.Sprintf(`{"name":"Of the workspaces","environment":%q,"permissions":["workspaces:read"]}`, environment))
+		status, body := w.curl(t, "shared", snippets(t, "seed000.sh")[i], "{{"+environment+"Key}}", k.key)
+		if status != http.StatusOK || !strings.Contains(string(body), `"success":true`) {
+			t.Errorf("the workspaces by a key of %s = %d, want 200", environment, status)
+		}
+	}
+}
+
+// seed001 takes the prefix that the account face's production keys are issued with.
+func seed001(t *testing.T, w *world, prefix string) {
 	commands := snippets(t, "seed001.sh")
-	status, body := w.curl(t, commands[0], "")
+	status, body := w.curl(t, "production", commands[0])
 	var made struct {
 		ID      json.Number
 		KeyType string `json:"key_type"`
 		APIKey  string `json:"api_key"`
 		Message string
 	}
-	if err := json.Unmarshal(body, &made); err != nil || status != http.StatusCreated || made.APIKey == "" ||
+	if err := json.Unmarshal(body, &made); err != nil || status != http.StatusCreated || !strings.HasPrefix(made.APIKey, prefix+"_") ||
 		made.KeyType != "production" || made.Message != "Save this key securely. It will not be shown again." {
 		t.Fatalf("create = %d, %v", status, err)
 	}
@@ -102,12 +116,12 @@ func seed001(t *testing.T, w *world) {
 		ID       json.Number
 		IsActive *bool `json:"is_active"`
 	}
-	status, body = w.curl(t, commands[1], made.ID.String())
+	status, body = w.curl(t, "production", commands[1], "{{id}}", made.ID.String())
 	if err := json.Unmarshal(body, &row); err != nil || status != http.StatusOK || row.ID != made.ID || row.IsActive == nil || *row.IsActive {
 		t.Errorf("deactivate = %d, %v; want 200 with the inactive row", status, err)
 	}
 	list().must(t, "the deactivated key", http.StatusUnauthorized, "unauthorized")
-	if status, body = w.curl(t, commands[2], made.ID.String()); status != http.StatusNoContent || len(body) != 0 {
+	if status, body = w.curl(t, "production", commands[2], "{{id}}", made.ID.String()); status != http.StatusNoContent || len(body) != 0 {
 		t.Errorf("delete = %d and %d bytes, want 204 and none", status, len(body))
 	}
 	list().must(t, "the deleted key", http.StatusUnauthorized, "unauthorized")
@@ -117,7 +131,7 @@ func seed002(t *testing.T, w *world) {
 	doomed := w.create(t, `{"name":"Doomed","permissions":["customers:read"]}`)
 	commands := snippets(t, "seed002.sh")
 	listed := func() (status int, ids map[string]bool) {
-		status, body := w.curl(t, commands[0], "")
+		status, body := w.curl(t, "production", commands[0])
 		var v struct {
 			Data []struct{ KeyID, KeyPrefix string }
 			Meta struct{ Total int }
@@ -134,7 +148,7 @@ func seed002(t *testing.T, w *world) {
 	if status, ids := listed(); status != http.StatusOK || !ids[doomed.id] {
 		t.Errorf("list = %d, with the key: %t; want 200 with it", status, ids[doomed.id])
 	}
-	status, body := w.curl(t, commands[1], "")
+	status, body := w.curl(t, "production", commands[1])
 	if status != http.StatusCreated {
 		t.Fatalf("create = %d, want 201", status)
 	}
@@ -142,7 +156,7 @@ func seed002(t *testing.T, w *world) {
 	if a := w.call(t, "GET", "/v1/api-keys/self", xAPIKey(k.key), ""); a.status != http.StatusOK {
 		t.Errorf("the new key = %s, want 200", a)
 	}
-	if status, _ = w.curl(t, commands[2], doomed.id); status != http.StatusOK {
+	if status, _ = w.curl(t, "production", commands[2], "{{keyId}}", doomed.id); status != http.StatusOK {
 		t.Errorf("delete = %d, want 200", status)
 	}
 	if _, ids := listed(); ids[doomed.id] || !ids[k.id] {

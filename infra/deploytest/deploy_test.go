@@ -65,7 +65,7 @@ func TestADeployedStackKeepsTheDocumentsPromises(t *testing.T) {
 		}
 	}
 	flow("the printed command makes the first account", firstAccount)
-	flow("seed 001: curl", seed001)
+	flow("seed 001: curl", func(t *testing.T, w *world) { seed001(t, w, "kr_live") })
 	flow("seed 002: curl", seed002)
 	flow("each fault of a credential is the same 401", sameUnauthorized)
 	flow("a key is unknown on another environment's stage", crossStage)
@@ -109,14 +109,17 @@ func TestADeployedStackKeepsTheDocumentsPromises(t *testing.T) {
 }
 
 // The other way of deploying: through the roles and buckets of cdk bootstrap, as most
-// people do. The emulator's AUTH knows no such roles, so it is off.
+// people do; the emulator's AUTH knows no such roles, so it is off. And another choice of
+// the context: a preset with prefixes of its own and the shared stage.
 func TestADisposableStackGoesWhole(t *testing.T) {
 	needTools(t)
 	e := startEmulator(t, false)
-	stack := e.synth(t, "disposable=true")
+	stack := e.synth(t, "disposable=true", "preset=missinglettr")
 	e.bootstrap(t, stack)
 	w := e.observe(t, e.deploy(t, stack))
 	firstAccount(t, w)
+	seed000(t, w)
+	seed001(t, w, "ml_prod")
 	k := w.create(t, `{"name":"Reader","permissions":["customers:read"]}`)
 	if a := w.call(t, "GET", "/v1/customers", xAPIKey(k.key), ""); a.status != http.StatusOK {
 		t.Errorf("a new key = %s, want 200", a)

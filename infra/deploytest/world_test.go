@@ -211,17 +211,17 @@ func snippets(t *testing.T, file string) []string {
 	return strings.Split(string(mustRead(t, filepath.Join(tools.repository, "infra", "local", "e2e", "testdata", file))), "---\n")
 }
 
-// curl runs a document's command in a shell as it stands, but for the host, the key and
-// the id that a reader would put in, and returns the status and the body.
-func (w *world) curl(t *testing.T, command, id string) (status int, body []byte) {
+// curl runs a document's command on a stage, in a shell as it stands but for the host, the
+// key and what else a reader would put in (values: old and new, in pairs), and returns the
+// status and the body.
+func (w *world) curl(t *testing.T, stage, command string, values ...string) (status int, body []byte) {
 	t.Helper()
-	base := w.base(t, "production")
-	command = strings.NewReplacer(
-		"https://api.missinglettr.com", base, "https://api.momail.io", base,
-		"YOUR_API_KEY", w.root, "your_key", w.root, "{{id}}", id, "{{keyId}}", id,
-	).Replace(command)
+	base := w.base(t, stage)
+	command = strings.NewReplacer(append(values,
+		"https://api.missinglettr-api.com", base, "https://api.missinglettr.com", base, "https://api.momail.io", base,
+		"YOUR_API_KEY", w.root, "your_key", w.root)...).Replace(command)
 	home := t.TempDir()
-	host := strings.TrimPrefix(strings.TrimSuffix(base, "/production"), "http://")
+	host := strings.TrimPrefix(strings.TrimSuffix(base, "/"+stage), "http://")
 	settings := fmt.Sprintf("silent\nshow-error\nresolve = \"%s:127.0.0.1\"\nwrite-out = \"\\n%%{http_code}\"\n", host)
 	if err := os.WriteFile(filepath.Join(home, ".curlrc"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
