@@ -29,7 +29,7 @@ dist/local: $(SOURCES)
 	go build -buildvcs=false -o $@ ./infra/local
 	@touch $@
 
-test: test-go test-synth
+test: test-go test-synth test-deploy
 
 # Prints a line per package, then what was skipped and why, then what failed.
 test-go:
@@ -80,23 +80,6 @@ test-synth: dist/cdk-app $(CDK) $(CHECKS)/checkov
 	$(CHECKS)/cfn-lint .local/synth/*/*.template.json
 	$(CHECKS)/checkov --framework cloudformation --compact --quiet --skip-download -d .local/synth
 
-# make test-deploy  cdk bootstrap, deploy, requests, deploy again and destroy, on an
-#                   emulator of AWS on this machine's loopback; x86_64 Linux only
-
-EMULATOR := .local/emulator/bin
-
-.PHONY: test-deploy
-
-$(EMULATOR)/ministack: infra/deploytest/requirements.txt
-	python3 -m venv .local/emulator
-	$(EMULATOR)/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
-# Prints a line per flow, then what was skipped and why.
-test-deploy: dist/cdk-app dist/lambda-x86_64/bootstrap $(CDK) $(EMULATOR)/ministack
-	CDK=$(abspath $(CDK)) MINISTACK=$(abspath $(EMULATOR)/ministack) \
-	  go run gotest.tools/gotestsum@v1.13.0 --format testname -- -count=1 -timeout 20m ./infra/deploytest
-
 # make test-sam    what cdk synth made, run by SAM in containers: sam local invoke with
 #                  every sample event, sam local start-api with requests; as root on a
 #                  Debian machine, and else it says what it skips
@@ -119,3 +102,20 @@ test-sam: dist/cdk-app dist/lambda-x86_64/bootstrap $(CDK) $(SAM)
 	go test -c -tags sam -o dist/sam.test ./infra/sam
 	AWS_ACCESS_KEY_ID=local AWS_REGION=eu-central-1 dist/sam -prepare -template .local/sam/cdk.out/Keyreeve.template.json
 	infra/sam/engine.sh $(SAM_RIE) dist/sam.test -test.v -test.timeout 8m
+
+# make test-deploy  cdk bootstrap, deploy, requests, deploy again and destroy, on an
+#                   emulator of AWS on this machine's loopback; x86_64 Linux only
+
+EMULATOR := .local/emulator/bin
+
+.PHONY: test-deploy
+
+$(EMULATOR)/ministack: infra/deploytest/requirements.txt
+	python3 -m venv .local/emulator
+	$(EMULATOR)/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Prints a line per flow, then what was skipped and why.
+test-deploy: dist/cdk-app dist/lambda-x86_64/bootstrap $(CDK) $(EMULATOR)/ministack
+	CDK=$(abspath $(CDK)) MINISTACK=$(abspath $(EMULATOR)/ministack) \
+	  go run gotest.tools/gotestsum@v1.13.0 --format testname -- -count=1 -timeout 20m ./infra/deploytest
