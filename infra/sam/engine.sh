@@ -15,7 +15,6 @@
 set -euo pipefail
 
 image=public.ecr.aws/lambda/provided:al2023-rapid-x86_64
-skipped=77 # the inner half's status; its reason is in a file
 
 outside() {
   [ "$(uname -sm)" = "Linux x86_64" ] || skip "this is $(uname -sm), and the engine needs Linux on x86_64"
@@ -26,10 +25,11 @@ outside() {
   dir=$(mktemp -d /tmp/keyreeve-engine.XXXXXX)
   trap 'rm -rf "$dir"' EXIT
   unshare --mount --net --pid --fork --kill-child --mount-proc "$0" --inside "$dir" "$@" &
-  trap 'kill $! 2>/dev/null; exit 130' INT TERM
+  # unshare lets no other signal through; its end is everybody's inside.
+  trap 'kill -KILL $! 2>/dev/null; wait; exit 130' INT TERM
   status=0
   wait $! || status=$?
-  [ $status != $skipped ] || skip "$(cat "$dir/reason")"
+  [ ! -e "$dir/reason" ] || skip "$(cat "$dir/reason")"
   exit $status
 }
 
@@ -66,18 +66,20 @@ inside() {
   done
   remote version >/dev/null 2>&1 || give_up "the engine does not answer: $(tail -n 3 "$dir/log")"
   import_image
-  # aws-lambda-rie without a function ends with an error of its own; what counts is that it began.
-  remote create --name probe "$image" /var/rapid/aws-lambda-rie --version >/dev/null 2>"$dir/log" &&
-    remote start probe >/dev/null 2>"$dir/log" || give_up "the engine runs no container: $(tail -n 3 "$dir/log")"
-  remote rm --force probe >/dev/null
+  # The emulator waits for calls; it is enough that a second later it still does.
+  remote create --name probe "$image" /var/rapid/aws-lambda-rie bootstrap >/dev/null 2>"$dir/log" &&
+    remote start probe >/dev/null 2>"$dir/log" && sleep 1 &&
+    [ "$(remote inspect --format '{{.State.Running}}' probe 2>"$dir/log")" = true ] ||
+    give_up "the engine runs no container: $(tail -n 3 "$dir/log") $(remote logs --tail 3 probe 2>&1)"
+  remote rm --force --time 0 probe >/dev/null
   DOCKER_HOST=unix://$dir/podman.sock "$@"
 }
 
-remote() { podman --remote --url "unix://$dir/podman.sock" "$@"; }
+remote() { timeout 60 podman --remote --url "unix://$dir/podman.sock" "$@"; }
 
 give_up() {
-  echo "$1" >"$dir/reason"
-  exit $skipped
+  echo "$1" >"$dir/reason" # which makes the outer half skip
+  exit 1
 }
 
 # cgroups: an unprivileged machine hands out none. The limits: root may not raise its own

@@ -39,8 +39,8 @@ const (
 	template = ".local/sam/cdk.out/Keyreeve.template.json"
 )
 
-// bridge is this machine's address on podman's default network. host-gateway, which SAM
-// asks for by itself, is nothing that podman 4.3 knows.
+// bridge is this machine's address on podman's default network. Docker would put it in
+// the place of the name host-gateway; podman 4.3 does not know that name.
 const bridge = "10.88.0.1"
 
 const (
