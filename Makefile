@@ -29,7 +29,7 @@ dist/local: $(SOURCES)
 	go build -buildvcs=false -o $@ ./infra/local
 	@touch $@
 
-test: test-go test-synth test-deploy
+test: test-go test-synth test-deploy test-sam
 
 # Prints a line per package, then what was skipped and why, then what failed.
 test-go:

@@ -3,7 +3,6 @@ module github.com/keyreeve/keyreeve
 go 1.26
 
 require (
-	github.com/anishathalye/porcupine v1.0.3
 	github.com/aws/aws-cdk-go/awscdk/v2 v2.270.0
 	github.com/aws/aws-lambda-go v1.55.1
 	github.com/aws/aws-sdk-go-v2 v1.47.7
