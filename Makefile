@@ -1,5 +1,5 @@
 # make run    Keyreeve on this machine: http://localhost:8787
-# make test   every test
+# make test   every test: test-go, test-synth, test-deploy and test-sam, which are below
 # make build  dist/bootstrap, the binary that Lambda runs
 # make clean  throws away what was built and all local data
 #
