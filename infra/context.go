@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/pkg/config"
+	"github.com/keyreeve/keyreeve/pkg/policy"
 	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
@@ -366,6 +367,9 @@ func (p *contextParser) routes(d *deployment, read func(string) ([]byte, error))
 	if d.Table, err = route.Load(d.RoutesJSON); err != nil {
 		p.fail("routes", "%v", err)
 		return
+	}
+	if _, err := policy.New(d.Table); err != nil { // sooner than at the authorizer's start
+		p.fail("routes", "%v", err)
 	}
 	for _, f := range d.Table.Functions() {
 		if !slices.ContainsFunc(functions, func(r function) bool { return r.name == f }) {

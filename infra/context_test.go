@@ -276,6 +276,13 @@ func TestARouteTableOfOnesOwn(t *testing.T) {
 			t.Errorf("function %s: error %v, want one that names the field and the function", function, err)
 		}
 	}
+	_, err = parseContext(map[string]any{"routes": "mine.json"}, func(string) ([]byte, error) {
+		return []byte(`{"permissions": [{"name": "things:read", "label": "Thing Read"}], "routes": [{"method": "GET",
+			"path": "/things/{a}/{customer}/{b}", "permission": "things:read", "customer": "customer", "function": "sample", "unguarded": true}]}`), nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "context: routes: policy: GET /things/") {
+		t.Errorf("a table that no policy can hold: error %v, want one that names the row", err)
+	}
 }
 
 // The function table is in two places: what a function does in functions/functions.go,

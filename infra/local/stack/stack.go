@@ -45,6 +45,7 @@ import (
 	"github.com/keyreeve/keyreeve/infra/local/stream"
 	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/policy"
 	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
@@ -233,6 +234,9 @@ func (s *Stack) configure(o *Options) error {
 		}
 	}
 	if s.Table, err = route.Load(routes); err != nil {
+		return err
+	}
+	if _, err = policy.New(s.Table); err != nil { // sooner than when the authorizer's process ends over it
 		return err
 	}
 	s.Stages = []string{"production", "staging", "development"}

@@ -372,6 +372,11 @@ func TestFailedStartsAreClearAndLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
+	inexact := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(inexact, []byte(`{"permissions": [{"name": "things:read", "label": "Thing Read"}], "routes": [{"method": "GET",
+	  "path": "/things/{a}/{customer}/{b}", "permission": "things:read", "customer": "customer", "function": "sample", "unguarded": true}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	broken := filepath.Join(t.TempDir(), "routes.json")
 	if err := os.WriteFile(broken, []byte(`{"routes":[{"method":"GET"}]}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -385,6 +390,7 @@ func TestFailedStartsAreClearAndLeaveNothing(t *testing.T) {
 		{"broken settings", stack.Options{Settings: []byte(`{"plans":1}`)}, "settings"},
 		{"no route table", stack.Options{RoutesFile: "/nowhere.json"}, "the route table"},
 		{"broken route table", stack.Options{RoutesFile: broken}, "route table: routes[0]: path"},
+		{"table that no policy can hold", stack.Options{RoutesFile: inexact}, "a policy cannot hold {customer} to one customer"},
 		{"no bootstrap", stack.Options{Bootstrap: "/nowhere/bootstrap", DynamoDB: ddbtest.Endpoint(t)}, "no such file"},
 		{"a bootstrap that ends", stack.Options{Bootstrap: "/bin/false", DynamoDB: ddbtest.Endpoint(t)}, "before it asked for an invocation"},
 		{"no DynamoDB", stack.Options{DynamoDB: "http://127.0.0.1:1"}, "keyreeve-keys"},
