@@ -22,7 +22,8 @@
 //   - Never more than the limit of requests pass in any 60 seconds (package limit),
 //     while clocks disagree by less than limit.Slot less Config.Budget.
 //   - What is refused for its permission or customer is not counted, and is only refused
-//     by the key as it is: a permission granted meanwhile works at once.
+//     by the key as it is: a permission granted meanwhile works at once. (In a flood of
+//     such refusals of one key, at the next slot: each costs a read, so they are bounded.)
 //   - Whatever goes wrong in a store, nothing passes that was not proved and counted.
 //   - One store call for a request in a slot that its process has seen, at most three
 //     otherwise (four where a table was restored), unless others change the same meter at
