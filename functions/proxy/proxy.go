@@ -83,8 +83,9 @@ func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayPro
 		httpapi.Write(w, id, httpapi.NotFound())
 		return
 	}
+	params := params(ev)
 	if !rt.Public {
-		caller, err := p.admit(ctx, w.header, rt, ev)
+		caller, err := p.admit(ctx, w.header, rt, ev, params)
 		if err != nil {
 			p.logRefusal(ctx, id, rt, err)
 			httpapi.Write(w, id, httpapi.FromError(err))
@@ -92,7 +93,7 @@ func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayPro
 		}
 		ctx = guard.WithIdentity(ctx, caller)
 	}
-	req, err := request(ctx, rt, ev)
+	req, err := request(ctx, rt, ev, params)
 	if err != nil {
 		httpapi.Write(w, id, httpapi.FromError(err))
 		return
@@ -101,7 +102,7 @@ func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayPro
 }
 
 // admit proves the caller anew and sets the rate-limit headers of the answer.
-func (p *Proxy) admit(ctx context.Context, h http.Header, rt route.Route, ev *events.APIGatewayProxyRequest) (keys.Caller, error) {
+func (p *Proxy) admit(ctx context.Context, h http.Header, rt route.Route, ev *events.APIGatewayProxyRequest, params map[string]string) (keys.Caller, error) {
 	identity, err := verify.FromContext(ev.RequestContext.Authorizer)
 	if err != nil {
 		return keys.Caller{}, httpapi.ErrMissingContext
@@ -119,7 +120,7 @@ func (p *Proxy) admit(ctx context.Context, h http.Header, rt route.Route, ev *ev
 		return keys.Caller{Identity: identity, Credential: credential}, nil
 	}
 	pass, err := p.cfg.Guard.Check(ctx, guard.Call{
-		Route: rt, Stage: ev.StageVariables["environment"], Params: params(ev), Identity: identity,
+		Route: rt, Stage: ev.StageVariables["environment"], Params: params, Identity: identity,
 	})
 	setRateLimit(h, pass, err)
 	if err != nil {
@@ -205,9 +206,9 @@ func params(ev *events.APIGatewayProxyRequest) map[string]string {
 // request makes the http.Request that a handler sees. Its path is the route's own, with
 // the parameters filled in, so no spelling of the client's path (stage, base path,
 // trailing slash, encoded slash) reaches a handler.
-func request(ctx context.Context, rt route.Route, ev *events.APIGatewayProxyRequest) (*http.Request, error) {
+func request(ctx context.Context, rt route.Route, ev *events.APIGatewayProxyRequest, params map[string]string) (*http.Request, error) {
 	escaped := rt.Path
-	for name, value := range params(ev) {
+	for name, value := range params {
 		escaped = strings.ReplaceAll(escaped, "{"+name+"}", url.PathEscape(value))
 	}
 	query := url.Values(ev.MultiValueQueryStringParameters)

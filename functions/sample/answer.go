@@ -57,7 +57,7 @@ func (a *api) list(c *call, k document.Kind, show func(document.Doc) (any, error
 		}
 		limit = n
 	}
-	if after != "" && !validID(after) {
+	if after != "" && !keys.ValidID(after) {
 		return answer{}, invalid("after", "must be an id")
 	}
 	docs, err := a.Store.List(c.Context(), c.scope, k, document.Filter{After: after, Customers: c.customers, Limit: limit + 1})

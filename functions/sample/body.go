@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/httpapi"
+	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
 var (
@@ -38,7 +39,7 @@ func (c *call) decode(v any) error {
 		p := errUnknownField
 		p.Fields = []httpapi.FieldProblem{{Field: "(unknown)", Message: "is not a field of this request"}}
 		// A name is repeated only if it cannot be a key in the wrong place.
-		if name := semantic.JSONPointer.LastToken(); len(name) < apikey.SecretLen && validID(name) {
+		if name := semantic.JSONPointer.LastToken(); len(name) < apikey.SecretLen && keys.ValidID(name) {
 			p.Fields[0].Field = name
 		}
 		return p

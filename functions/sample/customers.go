@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/keyreeve/keyreeve/functions/sample/document"
+	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
 // Customer is someone that the account sells to.
@@ -55,7 +56,7 @@ func (in *customerInput) check(f *fields) {
 	if in.Currency == "" {
 		in.Currency = "USD"
 	}
-	if in.CustomerID != nil && !validID(*in.CustomerID) {
+	if in.CustomerID != nil && !keys.ValidID(*in.CustomerID) {
 		f.bad("customerId", "must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
 	}
 	f.text("name", in.Name, 1, 100)

@@ -55,7 +55,7 @@ func (a *api) createLicense(c *call) (answer, error) {
 // later keeps its licences: they were sold.
 func (a *api) customerExists(c *call, id string) error {
 	err := error(keys.ErrNotFound)
-	if validID(id) {
+	if keys.ValidID(id) {
 		_, err = a.Store.Get(c.Context(), c.scope, document.Customers, id)
 	}
 	if errors.Is(err, keys.ErrNotFound) {

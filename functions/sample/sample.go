@@ -111,7 +111,7 @@ func (a *api) serve(c *call) (answer, error) {
 		}
 	case 2, 3:
 		id := segments[1]
-		if segments[0] != "customers" || !validID(id) {
+		if segments[0] != "customers" || !keys.ValidID(id) {
 			break
 		}
 		if !c.may(id) {
@@ -132,17 +132,4 @@ func (a *api) serve(c *call) (answer, error) {
 		}
 	}
 	return answer{}, keys.ErrNotFound
-}
-
-// validID is the form of every id: [A-Za-z0-9_-]{1,64}, as in the customers of a key.
-func validID(s string) bool {
-	if len(s) == 0 || len(s) > 64 {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
 }

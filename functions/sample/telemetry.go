@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyreeve/keyreeve/functions/sample/document"
+	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
 // Event is one thing that happened, as a client reports it.
@@ -54,7 +55,7 @@ func (a *api) acceptEvents(c *call) (answer, error) {
 			ev.At = *e.At
 		}
 		f.text(at("name"), e.Name, 1, 100)
-		if e.CustomerID != "" && !validID(e.CustomerID) {
+		if e.CustomerID != "" && !keys.ValidID(e.CustomerID) {
 			f.bad(at("customerId"), "must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
 		}
 		if len(e.Attributes) > maxAttributes {

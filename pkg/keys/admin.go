@@ -34,7 +34,7 @@ func (s *Service) CreateAccount(ctx context.Context, in CreateAccountInput) (acc
 		in.Plan = rootPlan
 	}
 	var f faults
-	if !isIdentifier(in.ID, maxCustomerChars) {
+	if !ValidID(in.ID) {
 		f.add("id", "must be 1 to 64 of A-Z, a-z, 0-9, '_' and '-'")
 	}
 	f.name("name", in.Name)

@@ -14,14 +14,13 @@ import (
 // Bounds of a request's fields. API Gateway hands permissions and customers on to every
 // handler in the authorizer's context, beside an 8 KB policy, so their sum is bounded too.
 const (
-	maxNameChars     = 100
-	maxPermissions   = 50
-	maxCustomers     = 100
-	maxCustomerChars = 64
-	maxCustomersSum  = 2048 // characters of all customers, separators included
-	maxExpiryDays    = 365
-	maxExpiry        = maxExpiryDays * 24 * time.Hour
-	maxGrace         = 24 * time.Hour
+	maxNameChars    = 100
+	maxPermissions  = 50
+	maxCustomers    = 100
+	maxCustomersSum = 2048 // characters of all customers, separators included
+	maxExpiryDays   = 365
+	maxExpiry       = maxExpiryDays * 24 * time.Hour
+	maxGrace        = 24 * time.Hour
 )
 
 // faults collects the fields at fault. Messages never hold what the client sent.
@@ -105,8 +104,8 @@ func (f *faults) customers(list []string) []string {
 	}
 	sum := 0
 	for i, c := range list {
-		if !isIdentifier(c, maxCustomerChars) {
-			f.add(fmt.Sprintf("customers[%d]", i), fmt.Sprintf("must be 1 to %d of A-Z, a-z, 0-9, '_' and '-'", maxCustomerChars))
+		if !ValidID(c) {
+			f.add(fmt.Sprintf("customers[%d]", i), fmt.Sprintf("must be 1 to %d of A-Z, a-z, 0-9, '_' and '-'", MaxIDLen))
 		}
 		sum += len(c) + 1
 	}
@@ -120,13 +119,6 @@ func sorted(list []string) []string {
 	list = slices.Clone(list)
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// isIdentifier reports whether s is 1 to n of [A-Za-z0-9_-].
-func isIdentifier(s string, n int) bool {
-	return len(s) >= 1 && len(s) <= n && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' || r == '-')
-	})
 }
 
 // expiry is the time at which a key ends that was asked for by days or by time; zero:

@@ -149,6 +149,24 @@ func (k *Key) GenerationLive(gen int64, now time.Time) (live bool, until time.Ti
 	return gen == p.Generation && gen != 0 && now.Before(p.Until), p.Until
 }
 
+// MaxIDLen is the longest id of an account or a customer, in characters.
+const MaxIDLen = 64
+
+// ValidID reports whether s has the form of an account's or a customer's id:
+// [A-Za-z0-9_-]{1,64}. Paths, policies and the authorizer context carry such an id as it is.
+func ValidID(s string) bool {
+	if len(s) == 0 || len(s) > MaxIDLen {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
 // Holds reports whether the permissions grant want. "*" grants everything but
 // api_keys:…, which is always granted by name; "customers:*" grants every action on
 // customers.

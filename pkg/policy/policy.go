@@ -51,10 +51,9 @@ const (
 
 	// target leaves room for a gateway that counts its own spelling of the document.
 	target = 8000
-	// maxBase bounds "arn:…/stage/" and maxCustomer a customer's id, in characters.
-	// Together with a path of 256 characters (route.Load) they stay under MaxResource.
-	maxBase     = 160
-	maxCustomer = 64
+	// maxBase bounds "arn:…/stage/", in characters. Together with a path of 256 characters
+	// (route.Load) and a customer's id (keys.MaxIDLen) it stays under MaxResource.
+	maxBase = 160
 )
 
 // Policies writes the policies of one route table. It is immutable and safe for
@@ -172,7 +171,7 @@ var errBase = errors.New("policy: methodArn is not the ARN of a method")
 // damaged item.
 func (p *Policies) AppendDocument(dst []byte, id keys.Identity, base string) (doc []byte, dropped int, err error) {
 	for _, c := range id.Customers {
-		if !isCustomer(c) {
+		if !keys.ValidID(c) {
 			return dst, 0, errors.New("policy: the key is confined to a malformed customer id")
 		}
 	}
@@ -271,18 +270,4 @@ func until(id *keys.Identity) time.Time {
 		return id.GraceUntil
 	}
 	return id.ExpiresAt
-}
-
-// isCustomer reports whether c is [A-Za-z0-9_-]{1,64}.
-func isCustomer(c string) bool {
-	if len(c) == 0 || len(c) > maxCustomer {
-		return false
-	}
-	for i := 0; i < len(c); i++ {
-		b := c[i]
-		if !(b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || b == '-') {
-			return false
-		}
-	}
-	return true
 }

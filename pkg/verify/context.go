@@ -91,7 +91,7 @@ func check(id *keys.Identity) error {
 	if _, err := apikey.ParseID(string(id.KeyID)); err != nil {
 		return malformed(FieldKeyID)
 	}
-	if !isName(id.AccountID) {
+	if !keys.ValidID(id.AccountID) {
 		return malformed(FieldAccountID)
 	}
 	if !id.Environment.Valid() {
@@ -103,7 +103,7 @@ func check(id *keys.Identity) error {
 		}
 	}
 	for _, c := range id.Customers {
-		if !isName(c) {
+		if !keys.ValidID(c) {
 			return malformed(FieldCustomers)
 		}
 	}
@@ -124,20 +124,6 @@ func check(id *keys.Identity) error {
 
 func malformed(field string) error {
 	return fmt.Errorf("authorizer context: %s is malformed", field)
-}
-
-// isName reports whether s has the form of an account's or customer's id.
-func isName(s string) bool {
-	if len(s) == 0 || len(s) > 64 {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
 }
 
 // isPermission reports whether s is made of what permissions are made of. What may be
