@@ -9,12 +9,9 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/jsii-runtime-go"
 
-	"github.com/keyreeve/keyreeve/infra/local/gateway"
+	"github.com/keyreeve/keyreeve/pkg/httpapi"
 	"github.com/keyreeve/keyreeve/pkg/route"
 )
-
-// preflightMaxAge in seconds is how long a browser remembers an answer to OPTIONS.
-const preflightMaxAge = 600
 
 // makeAuthorizersAndMethods makes a method for each route, behind the authorizer that its
 // credential asks for.
@@ -45,8 +42,8 @@ func (s *stack) makeAuthorizersAndMethods() {
 		s.api.Root().ResourceForPath(&p.path).AddCorsPreflight(&awsapigateway.CorsOptions{
 			AllowOrigins: texts(origins(s.d.Settings.CORSOrigins)...),
 			AllowMethods: texts(p.methods...),
-			AllowHeaders: texts(gateway.AllowedHeaders),
-			MaxAge:       awscdk.Duration_Seconds(jsii.Number(preflightMaxAge)),
+			AllowHeaders: texts(httpapi.AllowedHeaders),
+			MaxAge:       awscdk.Duration_Seconds(jsii.Number(httpapi.PreflightSeconds)),
 		})
 	}
 }

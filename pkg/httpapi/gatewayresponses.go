@@ -28,6 +28,14 @@ type GatewayResponse struct {
 // own 401 goes without: API Gateway renames the header in what a Lambda function returns.
 const Challenge = `Api-Key realm="api", Bearer realm="api"`
 
+// What API Gateway answers to a browser's preflight, here and deployed.
+const (
+	// AllowedHeaders are the request headers that a browser's script may set.
+	AllowedHeaders = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match,X-API-Key"
+	// PreflightSeconds is how long a browser may keep the answer.
+	PreflightSeconds = 600
+)
+
 // gatewayRequestID stands where API Gateway puts its id of the request.
 const gatewayRequestID = "$context.requestId"
 

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -206,16 +207,13 @@ func (g *Gateway) preflight(c *call, methods []string) *answer {
 	a := &answer{status: http.StatusNoContent, header: http.Header{}}
 	a.header.Set("Access-Control-Allow-Origin", g.allowOrigin(c.request.Header.Get("Origin")))
 	a.header.Set("Access-Control-Allow-Methods", strings.Join(slices.Compact(methods), ","))
-	a.header.Set("Access-Control-Allow-Headers", AllowedHeaders)
-	a.header.Set("Access-Control-Max-Age", "600")
+	a.header.Set("Access-Control-Allow-Headers", httpapi.AllowedHeaders)
+	a.header.Set("Access-Control-Max-Age", strconv.Itoa(httpapi.PreflightSeconds))
 	if !slices.Contains(g.o.CORSOrigins, "*") {
 		a.header.Set("Vary", "Origin")
 	}
 	return a
 }
-
-// AllowedHeaders are the request headers that a browser's script may set.
-const AllowedHeaders = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match,X-API-Key"
 
 // allowOrigin is the origin itself if it may call, else the first that may: so the
 // template does that the CDK writes for several origins.
