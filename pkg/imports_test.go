@@ -49,6 +49,9 @@ var importers = map[string][]string{
 	"github.com/anishathalye/porcupine/...":    {"*test"},
 	module + "pkg/keys/keystest/...":           {"*test"},
 	module + "pkg/guard/guardtest/...":         {"*test"},
+	module + "pkg/usage/usagetest/...":         {"*test"},
+	module + "pkg/alert/alerttest/...":         {"*test"},
+	module + "pkg/webhook/webhooktest/...":     {"*test"},
 	module + "functions/sample/sampletest/...": {"*test"},
 	module + "infra/local/stacktest/...":       {"*test"},
 	module + "infra/local/ddb/ddbtest/...":     {"*test"},
@@ -60,7 +63,7 @@ var unreachable = []struct {
 	targets  []string
 }{
 	{ // The domain: no transport, no storage.
-		packages: []string{"pkg/keys", "pkg/verify", "pkg/policy", "pkg/guard", "pkg/limit", "pkg/usage"},
+		packages: []string{"pkg/keys", "pkg/verify", "pkg/policy", "pkg/guard", "pkg/limit", "pkg/usage", "pkg/alert", "pkg/logline"},
 		targets: []string{
 			"net/http/...", "github.com/aws/...", "github.com/danielgtaylor/huma/v2/...",
 			module + "pkg/dynamo", module + "pkg/httpapi", module + "functions/...", module + "authorizer",

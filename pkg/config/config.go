@@ -5,6 +5,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -20,6 +21,8 @@ type Config struct {
 	KeysTable    string // KEYS_TABLE
 	MetersTable  string // METERS_TABLE
 	SampleTable  string // SAMPLE_TABLE: needed by the function sample alone
+	UsageTable   string // USAGE_TABLE: needed by the functions keys and usage
+	AlertsTable  string // ALERTS_TABLE: needed by the functions keys, usage and notify
 	PepperSecret string // PEPPER_SECRET: name or ARN of the ring in Secrets Manager
 
 	Settings   Settings // KEYREEVE_SETTINGS, JSON; empty: the defaults
@@ -30,8 +33,19 @@ type Config struct {
 	AccessKeyID, SecretAccessKey, SessionToken string
 
 	// Endpoints that replace AWS's own, for the local gateway and emulators:
-	// AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL_SECRETS_MANAGER, else AWS_ENDPOINT_URL.
-	DynamoDBEndpoint, SecretsManagerEndpoint string
+	// AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL_SECRETS_MANAGER,
+	// AWS_ENDPOINT_URL_EVENTBRIDGE, else AWS_ENDPOINT_URL.
+	DynamoDBEndpoint, SecretsManagerEndpoint, EventBridgeEndpoint string
+
+	// EventBus is the name of the EventBridge bus that alerts go to: EVENT_BUS; empty: to none.
+	EventBus string
+	// MetricsNamespace is where a function's metrics go: METRICS_NAMESPACE, "Keyreeve" by
+	// default.
+	MetricsNamespace string
+	// WebhooksAnywhere lifts the rule that webhooks go to public addresses by HTTPS only:
+	// WEBHOOKS_ANYWHERE=true. Only the local gateway sets it, whose users' receivers are on
+	// their own machine.
+	WebhooksAnywhere bool
 
 	// StoreTimeout bounds one call to DynamoDB, retries included: STORE_TIMEOUT, a Go
 	// duration, 2s by default.
@@ -50,10 +64,19 @@ func Load(getenv func(string) string) (Config, error) {
 		SessionToken:           getenv("AWS_SESSION_TOKEN"),
 		DynamoDBEndpoint:       l.endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
 		SecretsManagerEndpoint: l.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+		EventBridgeEndpoint:    l.endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"),
 		StoreTimeout:           2 * time.Second,
+		EventBus:               getenv("EVENT_BUS"),
+		MetricsNamespace:       cmp.Or(getenv("METRICS_NAMESPACE"), "Keyreeve"),
+		WebhooksAnywhere:       getenv("WEBHOOKS_ANYWHERE") == "true",
 	}
-	if c.Function == "sample" {
+	switch c.Function {
+	case "sample":
 		c.SampleTable = l.need("SAMPLE_TABLE")
+	case "keys", "usage":
+		c.UsageTable, c.AlertsTable = l.need("USAGE_TABLE"), l.need("ALERTS_TABLE")
+	case "notify":
+		c.AlertsTable = l.need("ALERTS_TABLE")
 	}
 	settings := getenv("KEYREEVE_SETTINGS")
 	if settings == "" {

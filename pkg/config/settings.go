@@ -29,6 +29,9 @@ type Settings struct {
 	AuthorizerCacheSeconds *int `json:"authorizerCacheSeconds,omitempty"`
 	// CORSOrigins that browsers may call from; ["*"] by default, [] for none.
 	CORSOrigins []string `json:"corsOrigins,omitzero"`
+	// WebhookRetrySeconds are the waits before each further attempt to deliver an alert to a
+	// webhook; after the last attempt it is given up. At most 19 of them.
+	WebhookRetrySeconds []int `json:"webhookRetrySeconds,omitzero"`
 }
 
 // Prefix is the prefix that new keys get, and the retired ones that still work.
@@ -68,6 +71,7 @@ func DefaultSettings() Settings {
 		RetentionDays:          90,
 		AuthorizerCacheSeconds: &ttl,
 		CORSOrigins:            []string{"*"},
+		WebhookRetrySeconds:    []int{60, 300, 1800, 7200, 21600, 43200},
 	}
 }
 
@@ -109,6 +113,12 @@ func (s *Settings) validate(p *parser) {
 	p.between("developmentFactor", s.DevelopmentFactor, 1, 100)
 	p.between("retentionDays", s.RetentionDays, 1, 3650)
 	p.between("authorizerCacheSeconds", *s.AuthorizerCacheSeconds, 0, 3600) // API Gateway's bounds of authorizerResultTtlInSeconds
+	if len(s.WebhookRetrySeconds) > 19 {
+		p.fail("webhookRetrySeconds", "want at most 19 waits")
+	}
+	for i, seconds := range s.WebhookRetrySeconds {
+		p.between(fmt.Sprintf("webhookRetrySeconds[%d]", i), seconds, 1, 86400)
+	}
 	for i, origin := range s.CORSOrigins {
 		if origin != "*" && !validOrigin(origin) {
 			p.fail(fmt.Sprintf("corsOrigins[%d]", i), `want "*" or an origin such as https://app.example.com`)

@@ -1,6 +1,6 @@
 // Package dynamo keeps keys, meters and the sample's data in DynamoDB.
 //
-// The model is three tables. This file is the only home of their layout.
+// The model is five tables. This file is the only home of their layout.
 //
 //	keys     pk            sk                   what
 //	         K#<key id>    K                    key item: everything of a key
@@ -14,6 +14,21 @@
 //
 //	sample   pk                       sk           what
 //	         <account>#<environment>  <kind>#<id>  one document, as sample.go draws it
+//
+//	usage    pk                         sk                    what
+//	         C#<account>#<day>#<shard>  <key id>              what one key did on one day; 4 shards, by key
+//	         K#<key id>                 P                     profile
+//	         K#<key id>                 T                     totals
+//	         R#<account>#<shard>        <time>#<request id>   row of the request log; 16 shards, 4 of them for a key
+//	         J#<request id>             J                     a line that waits for its other half
+//	         B#<batch>                  <part>                mark of counts that were applied
+//
+//	alerts   pk            sk                      what
+//	         A#<account>   A#<alert id>            alert
+//	         A#<account>   W#<endpoint id>         webhook
+//	         A#<account>   D#<delivery id>         delivery
+//	         F#<account>   <cause>#<window>        set of failed requests
+//	         Q             <delivery id>           delivery that waits for its time
 //
 // Attributes. Times are Unix milliseconds, but ttl, which DynamoDB reads, is in seconds.
 // What is empty, false or zero is left out.
