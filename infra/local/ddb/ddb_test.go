@@ -89,7 +89,7 @@ func mustStart(t *testing.T, o Options) *Server {
 
 func TestTablesAreAsInAWSAndMakingThemTwiceIsNoError(t *testing.T) {
 	c := client(mustStart(t, Options{}))
-	names := Tables{Keys: "keys", Meters: "meters", Sample: "sample"}
+	names := Tables{Keys: "keys", Meters: "meters", Sample: "sample", Usage: "usage", Alerts: "alerts"}
 	for range 2 {
 		if err := CreateTables(t.Context(), c, names); err != nil {
 			t.Fatal(err)
@@ -102,7 +102,7 @@ func TestTablesAreAsInAWSAndMakingThemTwiceIsNoError(t *testing.T) {
 		TTL     string
 	}
 	got := map[string]table{}
-	for _, name := range []string{"keys", "meters", "sample"} {
+	for _, name := range []string{"keys", "meters", "sample", "usage", "alerts"} {
 		d, err := c.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: &name})
 		if err != nil {
 			t.Fatal(err)
@@ -125,6 +125,8 @@ func TestTablesAreAsInAWSAndMakingThemTwiceIsNoError(t *testing.T) {
 		"keys":   {Keys: []string{"pk", "sk"}, Stream: "NEW_AND_OLD_IMAGES", Billing: "PAY_PER_REQUEST", TTL: "ttl"},
 		"meters": {Keys: []string{"id"}, Billing: "PAY_PER_REQUEST"},
 		"sample": {Keys: []string{"pk", "sk"}, Billing: "PAY_PER_REQUEST", TTL: "ttl"},
+		"usage":  {Keys: []string{"pk", "sk"}, Billing: "PAY_PER_REQUEST", TTL: "ttl"},
+		"alerts": {Keys: []string{"pk", "sk"}, Stream: "NEW_IMAGE", Billing: "PAY_PER_REQUEST", TTL: "ttl"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("tables differ (-want +got):\n%s", diff)

@@ -15,49 +15,55 @@ import (
 
 // Tables names the tables to create. An empty name creates none.
 type Tables struct {
-	Keys, Meters, Sample string
+	Keys, Meters, Sample, Usage, Alerts string
 	// WithoutTTL leaves TTL off: DynamoDB Local sweeps within seconds what a test with a
 	// clock of its own has dated in the past.
 	WithoutTTL bool
-	// WithoutStream leaves the stream of the keys table out: with every write DynamoDB
-	// Local searches the records of all streams that it has, so a server with many tables
-	// becomes ten times slower within a test run.
+	// WithoutStream leaves the streams of the keys and alerts tables out: with every write
+	// DynamoDB Local searches the records of all streams that it has, so a server with many
+	// tables becomes ten times slower within a test run.
 	WithoutStream bool
 }
 
 // CreateTables makes the tables that are missing, as infra makes them in AWS: on demand,
-// the keys table with a stream of both images, TTL on it and on the sample's. It may be
-// repeated.
+// TTL on all but the meters, the keys table with a stream of both images, the alerts table
+// with one of new images. It may be repeated.
 func CreateTables(ctx context.Context, client *dynamodb.Client, t Tables) error {
+	const noStream types.StreamViewType = ""
 	pkSK := []string{dynamo.PartitionKey, dynamo.SortKey}
-	if t.Keys != "" {
-		if err := createTable(ctx, client, t.Keys, pkSK, !t.WithoutStream); err != nil {
-			return err
-		}
-	}
-	if t.Meters != "" {
-		if err := createTable(ctx, client, t.Meters, []string{dynamo.MeterKey}, false); err != nil {
-			return err
-		}
-	}
-	if t.Sample != "" {
-		if err := createTable(ctx, client, t.Sample, pkSK, false); err != nil {
-			return err
-		}
-	}
-	for _, name := range []string{t.Keys, t.Sample} {
-		if name == "" || t.WithoutTTL {
+	for _, table := range []struct {
+		name   string
+		keys   []string
+		stream types.StreamViewType
+		ttl    bool
+	}{
+		{t.Keys, pkSK, types.StreamViewTypeNewAndOldImages, true},
+		{t.Meters, []string{dynamo.MeterKey}, noStream, false},
+		{t.Sample, pkSK, noStream, true},
+		{t.Usage, pkSK, noStream, true},
+		{t.Alerts, pkSK, types.StreamViewTypeNewImage, true},
+	} {
+		if table.name == "" {
 			continue
 		}
-		if err := enableTTL(ctx, client, name); err != nil {
+		if t.WithoutStream {
+			table.stream = noStream
+		}
+		if err := createTable(ctx, client, table.name, table.keys, table.stream); err != nil {
 			return err
+		}
+		if table.ttl && !t.WithoutTTL {
+			if err := enableTTL(ctx, client, table.name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// createTable makes a table whose keys are strings: the partition key, then the sort key.
-func createTable(ctx context.Context, client *dynamodb.Client, name string, keys []string, stream bool) error {
+// createTable makes a table whose keys are strings: the partition key, then the sort key;
+// with a stream, unless that is empty.
+func createTable(ctx context.Context, client *dynamodb.Client, name string, keys []string, stream types.StreamViewType) error {
 	in := &dynamodb.CreateTableInput{TableName: &name, BillingMode: types.BillingModePayPerRequest}
 	for i, k := range keys {
 		role := types.KeyTypeHash
@@ -68,10 +74,8 @@ func createTable(ctx context.Context, client *dynamodb.Client, name string, keys
 		in.AttributeDefinitions = append(in.AttributeDefinitions,
 			types.AttributeDefinition{AttributeName: &k, AttributeType: types.ScalarAttributeTypeS})
 	}
-	if stream {
-		in.StreamSpecification = &types.StreamSpecification{
-			StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages,
-		}
+	if stream != "" {
+		in.StreamSpecification = &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: stream}
 	}
 	var exists *types.ResourceInUseException
 	if _, err := client.CreateTable(ctx, in); err != nil && !errors.As(err, &exists) {

@@ -83,12 +83,14 @@ func newTables(t testing.TB, withoutStream bool) config.Config {
 		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
 		DynamoDBEndpoint: Endpoint(t),
 		KeysTable:        "keys-" + run, MetersTable: "meters-" + run, SampleTable: "sample-" + run,
+		UsageTable: "usage-" + run, AlertsTable: "alerts-" + run,
 		Settings: config.DefaultSettings(),
 		// A saturated machine is no fault of what is tested.
 		StoreTimeout: 60 * time.Second,
 	}
 	err := ddb.CreateTables(t.Context(), dynamo.NewClient(c), ddb.Tables{
-		Keys: c.KeysTable, Meters: c.MetersTable, Sample: c.SampleTable, WithoutTTL: true, WithoutStream: withoutStream,
+		Keys: c.KeysTable, Meters: c.MetersTable, Sample: c.SampleTable, Usage: c.UsageTable, Alerts: c.AlertsTable,
+		WithoutTTL: true, WithoutStream: withoutStream,
 	})
 	if err != nil {
 		t.Fatal(err)
