@@ -7,60 +7,69 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 )
 
 // A cursor is base64url without padding of
 //
-//	format (1 byte) ‖ n (1 byte) ‖ pepper version (n bytes) ‖ value (8) ‖ number (8) ‖ text ‖ MAC (32)
+//	format (1 byte) ‖ n (1 byte) ‖ pepper version (n bytes) ‖ place ‖ MAC (32)
 //
-// value, number and text are the place of the last key that was listed. The MAC is keyed
+// place is where the page ended, in whatever form the list has for that. The MAC is keyed
 // by a subkey of that pepper, and is over all that is before it and over what the list
-// is of: account, the environments that the caller sees, filter and order. So a cursor
-// that was changed, or made for another list or a caller who sees other keys, is refused.
+// is of: its Scope, the account, the environments that the caller sees. So a cursor that
+// was changed, or made for another list or a caller who sees other keys, is refused.
 // It is not encrypted: what it holds was on the page it came with.
 const (
 	cursorFormat   = 1
 	maxCursorChars = 2048
 )
 
-func (s *Service) sealCursor(ctx context.Context, c *Caller, q *Query, p place) (string, error) {
+// Scope is the list that a cursor is of: one that goes by the same name, filters and order
+// is the same list. How much of it is on a page is no part of it.
+type Scope struct {
+	List    string   // "keys", "requests", …
+	Filters []string // everything else that decides which rows there are and in which order, always in the same places
+}
+
+// SealCursor is the cursor of a page of the caller's that ended at place.
+func (s *Service) SealCursor(ctx context.Context, c Caller, of Scope, place []byte) (string, error) {
 	ring, err := s.cfg.Peppers.Ring(ctx)
 	if err != nil {
 		return "", err
 	}
 	version := ring.Current()
 	body := append([]byte{cursorFormat, byte(len(version))}, version...)
-	body = binary.BigEndian.AppendUint64(body, uint64(p.value))
-	body = binary.BigEndian.AppendUint64(body, uint64(p.number))
-	body = append(body, p.text...)
-	sum, err := cursorMAC(ring, version, c, q, body)
+	body = append(body, place...)
+	sum, err := cursorMAC(ring, version, &c, of, body)
 	if err != nil {
 		return "", err
 	}
 	return base64.RawURLEncoding.EncodeToString(append(body, sum...)), nil
 }
 
-// openCursor is the place that a list goes on after; nil: it starts at the beginning.
-func (s *Service) openCursor(ctx context.Context, c *Caller, q *Query) (*place, error) {
-	if q.Cursor == "" {
+// OpenCursor is the place that a list goes on after; nil without a cursor: it starts at the
+// beginning. ErrInvalidCursor if the cursor is not one of this list for this caller; a
+// place that comes out is therefore one that SealCursor was given.
+func (s *Service) OpenCursor(ctx context.Context, c Caller, of Scope, cursor string) (place []byte, err error) {
+	if cursor == "" {
 		return nil, nil
 	}
-	if len(q.Cursor) > maxCursorChars {
+	if len(cursor) > maxCursorChars {
 		return nil, ErrInvalidCursor
 	}
 	// Of the texts that decode to the same bytes (line breaks, spare bits) only one is the
 	// cursor.
-	text, err := base64.RawURLEncoding.DecodeString(q.Cursor)
-	if err != nil || base64.RawURLEncoding.EncodeToString(text) != q.Cursor {
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || base64.RawURLEncoding.EncodeToString(text) != cursor {
 		return nil, ErrInvalidCursor
 	}
-	if len(text) < 2 || text[0] != cursorFormat || len(text) < 2+int(text[1])+16+sha256.Size {
+	if len(text) < 2 || text[0] != cursorFormat || len(text) < 2+int(text[1])+sha256.Size {
 		return nil, ErrInvalidCursor
 	}
 	body, sum := text[:len(text)-sha256.Size], text[len(text)-sha256.Size:]
-	version, rest := string(body[2:2+int(text[1])]), body[2+int(text[1]):]
+	version, place := string(body[2:2+int(text[1])]), body[2+int(text[1]):]
 	ring, err := s.cfg.Peppers.With(ctx, version)
 	if errors.Is(err, apikey.ErrUnknownPepper) {
 		return nil, ErrInvalidCursor
@@ -68,32 +77,56 @@ func (s *Service) openCursor(ctx context.Context, c *Caller, q *Query) (*place, 
 	if err != nil {
 		return nil, err
 	}
-	want, err := cursorMAC(ring, version, c, q, body)
+	want, err := cursorMAC(ring, version, &c, of, body)
 	if err != nil {
 		return nil, err
 	}
 	if !hmac.Equal(sum, want) {
 		return nil, ErrInvalidCursor
 	}
-	return &place{
-		value:  int64(binary.BigEndian.Uint64(rest)),
-		number: int64(binary.BigEndian.Uint64(rest[8:])),
-		text:   string(rest[16:]),
-	}, nil
+	return place, nil
 }
 
-func cursorMAC(ring *apikey.Ring, version string, c *Caller, q *Query, body []byte) ([]byte, error) {
+func cursorMAC(ring *apikey.Ring, version string, c *Caller, of Scope, body []byte) ([]byte, error) {
 	subkey, err := ring.Subkey(version, apikey.PurposeCursor, sha256.Size)
 	if err != nil {
 		return nil, err
 	}
-	sees := string(c.Environment)
-	if c.reaches(Development) && c.reaches(Staging) {
-		sees = "all"
+	parts := []string{of.List, c.AccountID}
+	for _, e := range Environments() { // as many parts for every caller
+		sees := ""
+		if c.Sees(e) {
+			sees = string(e)
+		}
+		parts = append(parts, sees)
 	}
+	return mac(subkey, slices.Concat(parts, of.Filters, []string{string(body)})...), nil
+}
+
+// scope is the list of keys that q asks for.
+func (q *Query) scope() Scope {
 	sort := q.Sort
 	if sort == "" {
 		sort = "number"
 	}
-	return mac(subkey, c.AccountID, sees, string(q.Environment), string(q.Status), q.Text, sort, string(body)), nil
+	return Scope{"keys", []string{string(q.Environment), string(q.Status), q.Text, sort}}
+}
+
+// bytes is a key's place as its cursor holds it: value (8) ‖ number (8) ‖ text.
+func (p place) bytes() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(p.value))
+	return append(binary.BigEndian.AppendUint64(b, uint64(p.number)), p.text...)
+}
+
+// openPlace opens the cursor of q; nil: the list starts at the beginning.
+func (s *Service) openPlace(ctx context.Context, c *Caller, q *Query) (*place, error) {
+	b, err := s.OpenCursor(ctx, *c, q.scope(), q.Cursor)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	return &place{
+		value:  int64(binary.BigEndian.Uint64(b)),
+		number: int64(binary.BigEndian.Uint64(b[8:])),
+		text:   string(b[16:]),
+	}, nil
 }

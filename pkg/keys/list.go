@@ -46,7 +46,7 @@ func (s *Service) List(ctx context.Context, c Caller, q Query) (Page, error) {
 	if err := q.validate(); err != nil {
 		return Page{}, err
 	}
-	after, err := s.openCursor(ctx, &c, &q)
+	after, err := s.openPlace(ctx, &c, &q)
 	if err != nil {
 		return Page{}, err
 	}
@@ -99,7 +99,7 @@ func (s *Service) List(ctx context.Context, c Caller, q Query) (Page, error) {
 		}
 	}
 	if more {
-		page.Next, err = s.sealCursor(ctx, &c, &q, places[order[len(order)-1]])
+		page.Next, err = s.SealCursor(ctx, c, q.scope(), places[order[len(order)-1]].bytes())
 	}
 	return page, err
 }
