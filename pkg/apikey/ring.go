@@ -31,6 +31,7 @@ const (
 	PurposeDigest      Purpose = "keyreeve/digest/v1"
 	PurposeCursor      Purpose = "keyreeve/cursor/v1"
 	PurposeIdempotency Purpose = "keyreeve/idempotency/v1"
+	PurposeWebhook     Purpose = "keyreeve/webhook/v1"
 )
 
 // ErrUnknownPepper says that the ring does not hold the pepper version asked for: the
