@@ -25,6 +25,7 @@ func putKey(it item, k *keys.Key) {
 	putBool(it, attrActive, k.Active)
 	putBool(it, attrPrimary, k.Primary)
 	putBool(it, attrDeleted, k.Deleted)
+	putBool(it, attrCanary, k.Canary)
 	putText(it, attrFace, string(k.Face))
 	putText(it, attrBy, string(k.CreatedBy))
 	putTime(it, attrCreated, k.CreatedAt)
@@ -45,7 +46,7 @@ func putKey(it item, k *keys.Key) {
 // an item to a new state has to remove if the state lacks it.
 var rowAttributes = []string{
 	attrName, attrPerms, attrCustomers, attrOwner, attrPlan, attrLimit, attrLimitNamed, attrActive, attrPrimary,
-	attrDeleted, attrFace, attrBy, attrCreated, attrUpdated, attrRotated, attrExpires, attrDeletedAt,
+	attrDeleted, attrCanary, attrFace, attrBy, attrCreated, attrUpdated, attrRotated, attrExpires, attrDeletedAt,
 	attrPrefix, attrGen0, attrPrefix0, attrUntil0, TTLAttribute,
 }
 
@@ -83,6 +84,7 @@ func readKey(it item) (keys.Key, error) {
 		Active:      r.bool(attrActive),
 		Primary:     r.bool(attrPrimary),
 		Deleted:     r.bool(attrDeleted),
+		Canary:      r.bool(attrCanary),
 		Face:        keys.Face(r.text(attrFace)),
 		CreatedBy:   apikey.ID(r.text(attrBy)),
 		CreatedAt:   r.time(attrCreated),

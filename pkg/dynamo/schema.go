@@ -34,7 +34,7 @@
 // What is empty, false or zero is left out.
 //
 //	key item     id num acct name env perms custs owner plan limit limitNamed active primary
-//	             deleted face by created updated rotated expires deletedAt version verdict ttl
+//	             deleted canary face by created updated rotated expires deletedAt version verdict ttl
 //	             gen prefix            the live secret: generation, prefix as issued
 //	             digest pepper         and what a re-digest replaces; in no list row
 //	             gen0 prefix0 until0   the secret before, while its grace lasts
@@ -91,6 +91,7 @@ const (
 	attrActive     = "active"
 	attrPrimary    = "primary"
 	attrDeleted    = "deleted"
+	attrCanary     = "canary"
 	attrFace       = "face"
 	attrBy         = "by"
 	attrCreated    = "created"

@@ -183,6 +183,7 @@ func describe(k *Key) map[string]string {
 		"active":      strconv.FormatBool(k.Active),
 		"primary":     strconv.FormatBool(k.Primary),
 		"deleted":     strconv.FormatBool(k.Deleted),
+		"canary":      strconv.FormatBool(k.Canary),
 		"expiresAt":   auditTime(k.ExpiresAt),
 		"generation":  strconv.FormatInt(k.Generation, 10),
 		"graceUntil":  auditTime(k.Previous.Until),

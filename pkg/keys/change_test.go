@@ -562,7 +562,7 @@ func TestEveryChangeLeavesOneAuditEventThatTellsItAll(t *testing.T) {
 		same(t, action, e, want)
 	}
 	check("key.create", nil, m("name", "Käse", "environment", "production", "permissions", "telemetry:write", "customers", "a b",
-		"plan", "free", "rateLimit", "20", "limitNamed", "false", "active", "true", "primary", "false", "deleted", "false",
+		"plan", "free", "rateLimit", "20", "limitNamed", "false", "active", "true", "primary", "false", "deleted", "false", "canary", "false",
 		"expiresAt", end, "generation", "1"))
 
 	must := func(_ any, err error) {

@@ -24,6 +24,7 @@ type CreateInput struct {
 	Active         *bool      // true
 	Primary        *bool      // takes the mark from the present primary key
 	Face           Face
+	Canary         bool // a decoy, which does nothing but raise an alert: no permissions, customers, plan or limit of its own, never primary
 	FullAccess     bool // the default for Permissions keeps the caller's api_keys:… (account face, production)
 }
 
@@ -68,7 +69,7 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 	k := Key{
 		ID: apikey.NewID(), AccountID: c.AccountID, Name: in.Name, Environment: c.Environment,
 		Customers: c.Customers, Owner: in.Owner, Active: in.Active == nil || *in.Active,
-		Primary: in.Primary != nil && *in.Primary, Face: in.Face, CreatedBy: c.KeyID,
+		Primary: in.Primary != nil && *in.Primary, Canary: in.Canary, Face: in.Face, CreatedBy: c.KeyID,
 	}
 	if in.Environment != nil {
 		k.Environment = *in.Environment
@@ -87,12 +88,16 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 	} else if k.Primary && !k.Active {
 		f.add("isPrimary", "cannot be true for a key that is not active")
 	}
-	if in.Permissions != nil {
+	switch {
+	case k.Canary:
+		k.Customers = nil
+		f.canary(in.Permissions != nil, in.Customers != nil, in.Plan != nil, in.RateLimit != nil, k.Primary)
+	case in.Permissions != nil:
 		k.Permissions = f.permissions(*in.Permissions, s.cfg.Known)
-	} else {
+	default:
 		k.Permissions = inherited(c.Permissions, in.FullAccess && k.Environment == Production)
 	}
-	if in.Customers != nil {
+	if in.Customers != nil && !k.Canary {
 		k.Customers = f.customers(in.Customers)
 	}
 	plan := s.defaultPlan(a)

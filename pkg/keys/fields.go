@@ -143,6 +143,22 @@ func (f *faults) expiry(days *int, at *time.Time, now time.Time) time.Time {
 	return time.Time{}
 }
 
+// canary refuses what a canary key cannot have: it is for nothing but to be noticed, and
+// to take a permission in silence would let its maker think that it grants one.
+func (f *faults) canary(permissions, customers, plan, rateLimit, primary bool) {
+	for _, named := range []struct {
+		is    bool
+		field string
+	}{{permissions, "permissions"}, {customers, "customers"}, {plan, "plan"}, {rateLimit, "rateLimit"}} {
+		if named.is {
+			f.add(named.field, "cannot be given for a canary key")
+		}
+	}
+	if primary {
+		f.add("isPrimary", "cannot be true for a canary key")
+	}
+}
+
 const notBoth = "must not be given together with expirationDays"
 
 func (f *faults) rateLimit(n int) {

@@ -24,11 +24,18 @@ type Identity struct {
 // Identify says who the holder of generation gen of k is, at now, on the given stage (an
 // environment's name or SharedStage). A reason other than OK means that such a credential
 // must be refused; the Identity is empty then.
+//
+// A canary key is a decoy: nobody has a use for it, so whoever presents its secret has
+// found it where only an intruder looks. It is refused always, and for that reason above
+// any other but that it was deleted, so that one that is switched off, has expired, or is
+// tried on another stage raises its alert as well.
 func Identify(k *Key, gen int64, stage string, now time.Time) (id Identity, reason Reason) {
 	live, until := k.GenerationLive(gen, now)
 	switch {
 	case k.Deleted:
 		return Identity{}, ReasonDeleted
+	case k.Canary && live:
+		return Identity{}, ReasonCanary
 	case !k.Active:
 		return Identity{}, ReasonInactive
 	case k.ExpiredAt(now):
@@ -62,4 +69,5 @@ const (
 	ReasonInactive    Reason = "inactive"
 	ReasonExpired     Reason = "expired"
 	ReasonEnvironment Reason = "wrong_environment"
+	ReasonCanary      Reason = "canary"
 )

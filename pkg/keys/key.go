@@ -90,6 +90,7 @@ type Key struct {
 	Active      bool // the temporary switch: revoke and activate, is_active
 	Primary     bool // mirrored from Account.Primary
 	Deleted     bool // the permanent end
+	Canary      bool // a decoy: see Identify. Set when it is made, and never changed
 	Face        Face
 	CreatedBy   apikey.ID // key that created it; empty: the admin function
 	CreatedAt   time.Time

@@ -107,6 +107,12 @@ func (s *Service) afterwards(ctx context.Context, k Key) (Key, error) {
 func (s *Service) patched(was *Key, a *Account, p Patch, now time.Time) (Key, error) {
 	k := *was
 	var f faults
+	if k.Canary {
+		f.canary(p.Permissions != nil, p.Customers != nil, p.Plan != nil, p.RateLimit != nil, p.Primary != nil && *p.Primary)
+		if err := f.err(); err != nil {
+			return Key{}, err
+		}
+	}
 	if p.Name != nil {
 		f.name("name", *p.Name)
 		k.Name = *p.Name

@@ -11,7 +11,7 @@
 //   - Junk, a foreign prefix and a wrong checksum cost no read; everything else costs one.
 //   - A refusal always takes two digests and two comparisons after the read, whether the
 //     id is unknown, the secret is wrong, or the right secret belongs to a key that is
-//     switched off. So the work tells nobody which ids exist (CWE-204, CWE-208).
+//     switched off or a canary. So the work tells nobody which ids exist (CWE-204, CWE-208).
 //   - Digests are compared in constant time.
 //   - Whatever cannot be concluded (store or peppers unavailable, a pepper that the ring
 //     does not hold) is an error and never a verdict: callers fail closed with 500.

@@ -68,7 +68,7 @@ func Model(t *testing.T, store Store, sequences int) {
 // commonOutcomes are what 500 sequences come to without fail, so that a model that has
 // stopped drawing interesting requests is noticed.
 var commonOutcomes = []string{
-	"create ok", "create replayed", "create validation", "create escalation permissions", "create escalation rateLimit",
+	"create ok", "create a canary", "create replayed", "create validation", "create escalation permissions", "create escalation rateLimit",
 	"update ok", "update not found", "update primary", "activate ok", "revoke ok", "revoke last manager",
 	"regenerate ok", "delete ok", "delete primary", "delete not found", "list ok", "get ok",
 }
@@ -173,7 +173,7 @@ func (m *model) alive(k *modelKey) bool {
 }
 
 func (m *model) isManager(k *modelKey) bool {
-	return m.alive(k) && reach(k.Permissions)["api_keys:write"]
+	return m.alive(k) && !k.Canary && reach(k.Permissions)["api_keys:write"]
 }
 
 func canSee(c, k *modelKey) bool {
@@ -188,7 +188,7 @@ func covers(no refusals, c, k *modelKey) {
 	if !within(k.Permissions, c.Permissions) {
 		no.add("escalation permissions")
 	}
-	if !customersWithin(k.Customers, c.Customers) {
+	if !k.Canary && !customersWithin(k.Customers, c.Customers) {
 		no.add("escalation customers")
 	}
 }
@@ -284,9 +284,12 @@ func (m *model) login(t *rapid.T, k *modelKey, generation int) *keys.Caller {
 		t.Fatalf("Login: %v", err)
 	}
 	grace := int64(generation) == k.Previous.Generation && m.now().Before(k.Previous.Until)
-	want := m.alive(k) && (int64(generation) == k.Generation || grace)
+	want := m.alive(k) && !k.Canary && (int64(generation) == k.Generation || grace)
 	if (reason == keys.OK) != want {
 		t.Fatalf("key %d, generation %d of %d: login %q, want it to work: %t", k.Number, generation, k.Generation, reason, want)
+	}
+	if k.Canary && !k.Deleted && (int64(generation) == k.Generation || grace) && reason != keys.ReasonCanary {
+		t.Fatalf("key %d is a canary, and its login only %q", k.Number, reason)
 	}
 	if !want {
 		return nil

@@ -29,6 +29,14 @@ type fields struct {
 	never       bool // expires is named as null
 	active      *bool
 	primary     *bool
+	canary      bool
+}
+
+// forCanary adds the refusal of what a canary key cannot have.
+func (f *fields) forCanary(no refusals) {
+	if f.permissions != nil || f.customers != nil || f.plan != nil || f.rateLimit != nil || f.primary != nil && *f.primary {
+		no.add("validation")
+	}
 }
 
 // maybe draws a value, or none.
@@ -154,6 +162,9 @@ func (m *model) create(t *rapid.T) {
 		f.name = new("New key")
 	}
 	f.environment = maybe(t, "environment", keys.Production, keys.Staging, keys.Development)
+	if f.canary = rapid.IntRange(0, 7).Draw(t, "canary") == 0; f.canary && len(no) == 0 && rapid.IntRange(0, 3).Draw(t, "with what it cannot have") > 0 {
+		f.permissions, f.customers, f.plan, f.rateLimit, f.primary = nil, nil, nil, nil, nil
+	}
 	full := rapid.Bool().Draw(t, "full access")
 	face := rapid.SampledFrom([]keys.Face{"", keys.Canonical, keys.AccountFace}).Draw(t, "face")
 	idem := idempotency(t, "POST /v1/api-keys", fmt.Sprintf("%q %s", *f.name, face))
@@ -163,7 +174,7 @@ func (m *model) create(t *rapid.T) {
 func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, f fields, full bool, face keys.Face, idem keys.Idempotency) {
 	in := keys.CreateInput{
 		Name: *f.name, Environment: f.environment, Permissions: f.permissions, Plan: f.plan, RateLimit: f.rateLimit,
-		ExpirationDays: f.days, ExpiresAt: f.expires, Active: f.active, Primary: f.primary, Face: face, FullAccess: full,
+		ExpirationDays: f.days, ExpiresAt: f.expires, Active: f.active, Primary: f.primary, Face: face, FullAccess: full, Canary: f.canary,
 	}
 	if f.customers != nil {
 		in.Customers = *f.customers
@@ -187,6 +198,9 @@ func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, 
 			want.Permissions = append(want.Permissions, p)
 		}
 	}
+	if want.Canary = f.canary; f.canary {
+		want.Permissions, want.Customers = nil, nil
+	}
 	want.RateLimit = limitOf("free", want.Environment)
 	want.Secret = keys.Secret{Generation: 1, Prefix: map[keys.Environment]string{
 		keys.Production: "kr_live", keys.Staging: "kr_stage", keys.Development: "kr_dev"}[want.Environment]}
@@ -198,6 +212,9 @@ func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, 
 		mayWrite(no, c)
 	} else {
 		m.apply(no, &want.Key, f)
+		if f.canary {
+			f.forCanary(no)
+		}
 		if f.expires != nil && !f.expires.After(m.now()) { // repeated when it was too late
 			no.add("validation")
 		}
@@ -240,6 +257,9 @@ func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, 
 	}
 	want.ID = out.Plaintext.ID()
 	want.secrets = []apikey.Key{out.Plaintext}
+	if want.Canary {
+		m.outcomes["create a canary"]++
+	}
 	m.equal(t, "created key", out.Key, want.Key)
 	m.keys = append(m.keys, want)
 	m.events++
@@ -270,6 +290,9 @@ func (m *model) updateAs(t *rapid.T, no refusals, c *modelKey, who keys.Caller, 
 	if k != nil && !invalid {
 		next = k.Key
 		m.apply(no, &next, f)
+		if k.Canary {
+			f.forCanary(no)
+		}
 		if end := next.ExpiresAt; !end.IsZero() && end.Before(next.Previous.Until) {
 			next.Previous.Until = end
 		}

@@ -69,7 +69,8 @@ func newFixture(t *testing.T, s Store) *fixture {
 	return f
 }
 
-// newKey is a key with every field set to something of its own; it is not committed.
+// newKey is a key with every field set to something of its own, also those that no key has
+// together; it is not committed.
 func (f *fixture) newKey(number int64) keys.Key {
 	at := func(minutes int) time.Time {
 		return f.base.Add(time.Duration(minutes)*time.Minute + time.Duration(number)*time.Millisecond)
@@ -78,7 +79,7 @@ func (f *fixture) newKey(number int64) keys.Key {
 		ID: apikey.NewID(), Number: number, AccountID: f.account.ID,
 		Name: "Ключ №" + fmt.Sprint(number) + " 👩‍🚀 =HYPERLINK(\"x\")", Environment: keys.Production,
 		Permissions: []string{"*", "api_keys:*"}, Customers: []string{"cus_1", "cus_2"},
-		Owner: "Ärger & Söhne", Plan: "pro", RateLimit: 123, LimitNamed: true, Active: true,
+		Owner: "Ärger & Söhne", Plan: "pro", RateLimit: 123, LimitNamed: true, Active: true, Canary: true,
 		Face: keys.AccountFace, CreatedBy: "createdX",
 		CreatedAt: at(1), UpdatedAt: at(2), RotatedAt: at(3), ExpiresAt: at(60 * 24),
 		Version: 1, Verdict: 1, Generation: 2,

@@ -62,7 +62,7 @@ func readsBack(t *testing.T, f *fixture) {
 	bare := full
 	bare.Customers, bare.Permissions, bare.Owner, bare.CreatedBy = nil, nil, "", ""
 	bare.RotatedAt, bare.ExpiresAt, bare.Previous = time.Time{}, time.Time{}, keys.Secret{}
-	bare.Version, bare.Deleted, bare.DeletedAt, bare.Active = 2, true, f.base, false
+	bare.Version, bare.Deleted, bare.DeletedAt, bare.Active, bare.Canary = 2, true, f.base, false, false
 	f.mustCommit(t, keys.Change{Keys: []keys.KeyWrite{{New: bare, Was: 1, SecretChanged: true}}})
 	same(t, "Key after fields were emptied", f.key(t, full.ID), bare)
 
