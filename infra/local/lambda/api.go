@@ -85,9 +85,12 @@ func (a *api) response(w http.ResponseWriter, r *http.Request) {
 		return // the process is going; its end ends the invocation
 	}
 	inv := a.process.release(r.PathValue("id"))
-	switch {
-	case inv == nil:
+	if inv == nil {
 		refuse(w, http.StatusBadRequest, "InvalidRequestID", "no such invocation is under way")
+		return
+	}
+	a.process.output.sync()
+	switch {
 	case len(body) > maxResponseBytes:
 		inv.finish(nil, &FunctionError{TypeResponseTooLarge, "Response payload size exceeded maximum allowed payload size (6291556 bytes)."})
 		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "the response is over 6 MB")
@@ -108,6 +111,7 @@ func (a *api) invocationError(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "InvalidRequestID", "no such invocation is under way")
 		return
 	}
+	a.process.output.sync()
 	inv.finish(nil, e)
 	accept(w)
 }

@@ -12,6 +12,8 @@
 //     failed, its process died, or it ran out of time), or when the caller's context does.
 //   - A process that dies or hangs costs the one invocation it was working on. It is
 //     killed by its own pid, and the next invocation gets another one.
+//   - What a function has written when it answers has been passed on, to the log and to
+//     [Options.OnLine], when its invocation ends.
 //   - A process sees the environment that its function is given and the variables that
 //     Lambda itself sets; nothing of the environment that this program runs in.
 //   - After Close no process is left and nothing listens. If this program is killed
@@ -63,6 +65,10 @@ type Options struct {
 	AccessKeyID string        // that processes sign with; default "LOCAL"
 	InitTimeout time.Duration // from a process's start to its first /next; default 10 s, as Lambda's
 	Log         io.Writer     // what processes write, a line at a time, after their function's name; default discards
+	// OnLine is told of each line that a process writes, without its end, and reports
+	// whether Log gets it too. A line that was written before an answer is passed on before
+	// the invocation ends. It is called by several goroutines. Default: Log gets all.
+	OnLine func(function, line string) bool
 }
 
 // Errors of Invoke that are not the function's.

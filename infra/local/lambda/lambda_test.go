@@ -78,6 +78,14 @@ func function(ctx context.Context, o order) (any, error) {
 	case "print":
 		fmt.Fprint(os.Stderr, "one\ntwo\n")
 		return nil, nil
+	case "print lines":
+		for i := range o.Bytes {
+			fmt.Fprintf(os.Stderr, "%s %d\n", o.Text, i)
+		}
+		return nil, nil
+	case "print half a line":
+		fmt.Fprint(os.Stderr, o.Text)
+		return nil, nil
 	case "pid":
 		return os.Getpid(), nil
 	case "environ":
@@ -430,6 +438,54 @@ func TestLinesCarryTheirFunctionsName(t *testing.T) {
 	_ = r.Close()
 	if got, want := l.String(), "[f] one\n[f] two\n"; got != want {
 		t.Errorf("log %q, want %q", got, want)
+	}
+}
+
+// Who has an answer finds what the function wrote before it, and no more than that: a
+// line whose end has not come waits for it, whatever was answered in between.
+func TestLinesAreThereWhenTheAnswerIs(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	l := &log{}
+	r := start(t, lambda.Options{Log: l, OnLine: func(function, line string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, function+": "+line)
+		return !strings.Contains(line, "hidden")
+	}}, "function", lambda.Function{Name: "f", MaxProcesses: 1})
+	take := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		taken := got
+		got = nil
+		return taken
+	}
+	for i, n := range []int{1, 0, 3, 2000, 1, 7} { // 2,000 of them are more than a pipe holds
+		mustInvoke(t, r, order{Do: "print lines", Text: strconv.Itoa(i), Bytes: n})
+		var want []string
+		for line := range n {
+			want = append(want, fmt.Sprintf("f: %d %d", i, line))
+		}
+		if d := cmp.Diff(want, take()); d != "" {
+			t.Fatalf("after answer %d (-want +got):\n%s", i, d)
+		}
+	}
+	if _, err := invoke(t, r, order{Do: "print half a line", Text: "one\nhid"}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"f: one"}, take()); d != "" {
+		t.Errorf("after half a line (-want +got):\n%s", d)
+	}
+	mustInvoke(t, r, order{Do: "print half a line", Text: "den\n"})
+	if d := cmp.Diff([]string{"f: hidden"}, take()); d != "" {
+		t.Errorf("after its other half (-want +got):\n%s", d)
+	}
+	// A function that fails has written, too; one that dies has written all that it will.
+	if _, err := invoke(t, r, order{Do: "panic"}); err == nil || !strings.Contains(strings.Join(take(), "\n"), "on purpose") {
+		t.Errorf("after a panic: %v, and no line of it", err)
+	}
+	if text := l.String(); strings.Contains(text, "hidden") || !strings.Contains(text, "[f] one\n") {
+		t.Error("the log has a line that it should not have, or lacks one")
 	}
 }
 

@@ -15,6 +15,7 @@ type process struct {
 	pool   *pool
 	ready  chan struct{} // closed when it first asks for an invocation
 	exited chan struct{} // closed when it is gone
+	output *output       // nil before it is started; set before it can answer
 
 	mu       sync.Mutex
 	cmd      *exec.Cmd // nil before it is started
@@ -57,13 +58,14 @@ func (pr *process) runCommand() error {
 	defer api.close()
 
 	opts := &pr.pool.r.opts
-	out := pr.pool.r.log.with("[" + pr.pool.fn.Name + "] ")
-	defer out.flush()
+	if pr.output, err = pr.pool.r.newOutput(pr.pool.fn.Name); err != nil {
+		return fmt.Errorf("making a pipe for its output: %w", err)
+	}
+	defer pr.output.close()
 	cmd := exec.Command(opts.Bootstrap)
 	cmd.Env = pr.environment(api.address())
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Stdout, cmd.Stderr = pr.output.w, pr.output.w
 	cmd.SysProcAttr = attributes()
-	cmd.WaitDelay = time.Second // for output pipes that a grandchild has kept
 
 	pr.mu.Lock()
 	if pr.killed {
