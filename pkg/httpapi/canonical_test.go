@@ -65,7 +65,7 @@ func TestMoMailListAsDocumented(t *testing.T) {
 		"lastUsed": "2026-01-15T11:30:00.000Z", "createdAt": "2026-01-15T10:30:00.000Z", "expirationTs": nil,
 		"number": 2.0, "environment": "production", "status": "active",
 		"permissions": []any{"*"}, "permissionLabels": []any{"Full Access"}, "customers": []any{}, "owner": "",
-		"isActive": true, "isPrimary": false, "version": 1.0, "requestCount": 1.0, "updatedAt": "2026-01-15T10:30:00.000Z",
+		"isActive": true, "isPrimary": false, "canary": false, "version": 1.0, "requestCount": 1.0, "updatedAt": "2026-01-15T10:30:00.000Z",
 		"rotatedAt": nil, "previousSecretUntil": nil, "deletedAt": nil, "createdBy": "key_" + string(w.root.key.ID()),
 	}
 	if d := cmp.Diff(want, row); d != "" {

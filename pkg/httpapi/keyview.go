@@ -40,6 +40,7 @@ type keyView struct {
 	Owner               string   `json:"owner" maxLength:"100" doc:"Who is responsible for the key."`
 	IsActive            bool     `json:"isActive" doc:"The switch that revoke and activate turn."`
 	IsPrimary           bool     `json:"isPrimary" doc:"Exactly one key of an account is primary."`
+	Canary              bool     `json:"canary" doc:"A decoy: it never works, and whoever presents it raises the alert canary_used."`
 	Version             int64    `json:"version" minimum:"1" maximum:"9007199254740991" doc:"Goes up with every change; the ETag holds it."`
 	RequestCount        int64    `json:"requestCount" minimum:"0" maximum:"9007199254740991" doc:"Requests that the key has made in all."`
 	UpdatedAt           *instant `json:"updatedAt" nullable:"true"`
@@ -95,13 +96,14 @@ type createKey struct {
 	ExpirationTs   optional[instant] `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
 	IsActive       *bool             `json:"isActive,omitempty" doc:"Default: true."`
 	IsPrimary      *bool             `json:"isPrimary,omitempty" doc:"true takes the mark from the present primary key."`
+	Canary         *bool             `json:"canary,omitempty" doc:"true makes a decoy to leave where only an intruder looks: it never works, and whoever presents it raises the alert canary_used. It cannot be changed later, and goes with neither permissions, customers, plan, rateLimit nor isPrimary. Default: false."`
 }
 
 func (b *createKey) input() keys.CreateInput {
 	in := keys.CreateInput{
 		Name: b.Name, Permissions: b.Permissions, Plan: b.Plan, RateLimit: b.RateLimit.int(),
 		ExpirationDays: b.ExpirationDays.value.int(), ExpiresAt: (*time.Time)(b.ExpirationTs.value),
-		Active: b.IsActive, Primary: b.IsPrimary, Face: keys.Canonical,
+		Active: b.IsActive, Primary: b.IsPrimary, Canary: b.Canary != nil && *b.Canary, Face: keys.Canonical,
 	}
 	if b.Environment != nil {
 		e := keys.Environment(*b.Environment)
@@ -116,7 +118,8 @@ func (b *createKey) input() keys.CreateInput {
 	return in
 }
 
-// patchKey is the body of a change; fields that are left out stay as they are.
+// patchKey is the body of a change; fields that are left out stay as they are. Of a canary
+// key's, permissions, customers, plan, rateLimit and isPrimary cannot be changed.
 type patchKey struct {
 	Name           *string           `json:"name,omitempty" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0][^\\x00-\\x1f\\x7f-\\x9f]*$"`
 	Permissions    *[]string         `json:"permissions,omitempty" maxItems:"50"`
@@ -159,7 +162,7 @@ func (a *api) view(k *keys.Key, now time.Time) keyView {
 		LastUsed: moment(k.LastUsed), CreatedAt: instant(k.CreatedAt), ExpirationTs: moment(k.ExpiresAt),
 		Number: k.Number, Environment: string(k.Environment), Status: string(k.Status(now)),
 		Permissions: k.Permissions, PermissionLabels: a.labels(k.Permissions), Customers: k.Customers, Owner: k.Owner,
-		IsActive: k.Active, IsPrimary: k.Primary, Version: k.Version, RequestCount: k.Requests,
+		IsActive: k.Active, IsPrimary: k.Primary, Canary: k.Canary, Version: k.Version, RequestCount: k.Requests,
 		UpdatedAt: moment(k.UpdatedAt), RotatedAt: moment(k.RotatedAt), DeletedAt: moment(k.DeletedAt),
 	}
 	if now.Before(k.Previous.Until) {

@@ -2,11 +2,14 @@ package httpapi
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 	"github.com/keyreeve/keyreeve/pkg/route"
 	"github.com/keyreeve/keyreeve/pkg/verify"
 )
@@ -29,7 +32,7 @@ const (
 
 type verdictView struct {
 	Valid      bool      `json:"valid"`
-	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,malformed,unknown_key,wrong_secret,inactive,expired,wrong_environment"`
+	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,malformed,unknown_key,wrong_secret,inactive,expired,wrong_environment,canary"`
 	KeyID      *string   `json:"keyId" nullable:"true" doc:"null: unknown, or not the caller's to see."`
 	Rule       *ruleView `json:"rule,omitempty" doc:"The route that decides; absent: there is none."`
 	Permission *string   `json:"permission" nullable:"true" doc:"What the route asks for; null: nothing, or there is no route."`
@@ -78,6 +81,9 @@ func (a *api) verify(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if verdict.Reason == keys.ReasonCanary {
+		a.canaryPresented(c, verdict.KeyID)
+	}
 	var out verdictView
 	rt, params, match := a.cfg.Table.Match(body.Method, body.Path)
 	found := match == route.Matched
@@ -103,6 +109,20 @@ func (a *api) verify(c *call) (reply, error) {
 		out.KeyID = &id
 	}
 	return ok(http.StatusOK, out, nil, nil), nil
+}
+
+// canaryPresented tells of a canary key that came to a service which has its callers' keys
+// verified here, so that it raises its alert there too. That holds for whoever asks: the
+// alert is for the account that laid the key out, and the asker hears nothing of it.
+//
+// The line is as the authorizer's: the access log of this request has a key, the asker's,
+// so it counts for the canary by itself. For the same reason it has an id of its own.
+func (a *api) canaryPresented(c *call, id apikey.ID) {
+	logline.Event{
+		What: logline.Refused, By: logline.ByAuthorizer, RequestID: c.Header.Get(RequestIDHeader),
+		ExtendedRequestID: "verify-" + string(apikey.NewID()+apikey.NewID()),
+		Time:              c.now, KeyID: id, Reason: string(keys.ReasonCanary),
+	}.Log(c.Context(), a.cfg.Log, slog.String("askedBy", string(c.caller.KeyID)))
 }
 
 // visible reports whether the caller may see the key.

@@ -245,6 +245,13 @@ func TestEveryRefusalTakesOneReadAndTwoDigests(t *testing.T) {
 		{name: "revoked", want: keys.ReasonDeleted, change: func(_ *world, k *keys.Key) { k.Deleted = true }},
 		{name: "inactive", want: keys.ReasonInactive, change: func(_ *world, k *keys.Key) { k.Active = false }},
 		{name: "expired", want: keys.ReasonExpired, change: func(_ *world, k *keys.Key) { expired(k) }},
+		{name: "canary", want: keys.ReasonCanary, change: func(_ *world, k *keys.Key) { k.Canary = true }},
+		{name: "canary, switched off, elsewhere", stage: "staging", want: keys.ReasonCanary, change: func(_ *world, k *keys.Key) { k.Canary, k.Active = true, false }},
+		{name: "canary in a grace", want: keys.ReasonCanary, change: func(_ *world, k *keys.Key) {
+			k.Canary, k.Previous, k.Secret = true, k.Secret, keys.Secret{Generation: 4, Pepper: "p1"}
+			k.Previous.Until = now.Add(time.Hour)
+		}},
+		{name: "canary, wrong secret", other: true, want: keys.ReasonSecret, change: func(_ *world, k *keys.Key) { k.Canary = true }},
 		{name: "staging", stage: "staging", want: keys.ReasonEnvironment},
 		{name: "development", stage: "development", want: keys.ReasonEnvironment},
 		{name: "no stage", stage: "-", want: keys.ReasonEnvironment},
