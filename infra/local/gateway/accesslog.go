@@ -1,9 +1,17 @@
 package gateway
 
-import "time"
+import (
+	"strconv"
+	"time"
 
-// Entry is one line of the access log, in JSON. Its fields are API Gateway's $context
-// variables for access logging
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/logline"
+	"github.com/keyreeve/keyreeve/pkg/verify"
+)
+
+// Entry is what the access log says of one request, and a little that only this gateway
+// knows; [Entry.Access] is the line that API Gateway would write. The other fields are
+// $context variables
 // (https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html).
 //
 // There is no path and no query: either may hold a key that a client put in the wrong
@@ -23,13 +31,33 @@ type Entry struct {
 	IntegrationLatency int64  `json:"integrationLatency"`
 	AuthorizerLatency  int64  `json:"authorizerLatency"`
 	AuthorizerCached   bool   `json:"authorizerCached"` // the result was in the cache; only known here, not in AWS
-	PrincipalID        string `json:"principalId"`
-	KeyID              string `json:"keyId"`
+	KeyID              string `json:"keyId"`            // this and the next three: of the authorizer's context
 	AccountID          string `json:"accountId"`
+	Environment        string `json:"environment"`
+	Generation         int64  `json:"generation"`
 	SourceIP           string `json:"sourceIp"`
 	UserAgent          string `json:"userAgent"`
 	ResponseType       string `json:"responseType,omitempty"` // of a gateway response
 	Error              string `json:"error,omitempty"`        // why the gateway failed; never what a function said
+}
+
+// Access is the entry as API Gateway would log it.
+func (e Entry) Access() logline.Access {
+	milliseconds := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	return logline.Access{
+		ExtendedRequestID: e.ExtendedRequestID, RequestID: e.RequestID, Time: time.UnixMilli(e.RequestTimeEpoch).UTC(),
+		Stage: e.Stage, Method: e.HTTPMethod, Route: e.ResourcePath, Protocol: e.Protocol,
+		Status: e.Status, ResponseLength: e.ResponseLength, Latency: milliseconds(e.ResponseLatency),
+		IntegrationLatency: milliseconds(e.IntegrationLatency), AuthorizerLatency: milliseconds(e.AuthorizerLatency),
+		KeyID: apikey.ID(e.KeyID), AccountID: e.AccountID, Environment: e.Environment, Generation: e.Generation,
+		SourceIP: e.SourceIP, UserAgent: e.UserAgent, ResponseType: e.ResponseType,
+	}
+}
+
+// let notes whom the authorizer let through.
+func (e *Entry) let(context map[string]string) {
+	e.KeyID, e.AccountID, e.Environment = context[verify.FieldKeyID], context[verify.FieldAccountID], context[verify.FieldEnvironment]
+	e.Generation, _ = strconv.ParseInt(context[verify.FieldGeneration], 10, 64) // no number, no generation
 }
 
 func (e *Entry) finish(c *call, a *answer) {

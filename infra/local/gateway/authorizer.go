@@ -59,7 +59,8 @@ func (g *Gateway) authorize(c *call) error {
 		}
 	}
 	c.entry.AuthorizerCached = cached
-	c.entry.PrincipalID, c.entry.KeyID, c.entry.AccountID = gr.principal, gr.context["keyId"], gr.context["accountId"]
+	c.principal = gr.principal
+	c.entry.let(gr.context)
 
 	decision, err := gr.policy.Evaluate("execute-api:Invoke", arn, map[string]string{
 		policy.CurrentTime: now.UTC().Format(time.RFC3339), policy.SourceIP: c.sourceIP,

@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keyreeve/keyreeve/infra/local/gateway"
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 )
 
 func answerWith(output string) func(context.Context) ([]byte, error) {
@@ -284,6 +287,14 @@ func TestAccessLogHasOneLinePerRequestAndNoCredential(t *testing.T) {
 				t.Fatalf("%s %s: the line holds a piece of the credential", e.HTTPMethod, e.ResourcePath)
 			}
 		}
+		// What is delivered is the same, in API Gateway's form.
+		access, err := logline.ParseAccess(e.Access().Line())
+		if err != nil {
+			t.Errorf("%s %s: %v", e.HTTPMethod, e.ResourcePath, err)
+		}
+		if d := cmp.Diff(e.Access(), access); d != "" {
+			t.Errorf("%s %s: what the line says differs from the entry (-entry +line):\n%s", e.HTTPMethod, e.ResourcePath, d)
+		}
 		got = append(got, row{e.HTTPMethod, e.ResourcePath, e.Stage, e.KeyID, e.ResponseType, e.Status})
 	}
 	want := []row{
@@ -301,7 +312,7 @@ func TestAccessLogHasOneLinePerRequestAndNoCredential(t *testing.T) {
 	}
 	e := log[0]
 	if e.RequestTime != "04/Mar/2026:19:15:17 +0000" || e.RequestTimeEpoch != 1772651717135 || e.SourceIP != "127.0.0.1" ||
-		e.UserAgent != "Go-http-client/1.1" || e.ResponseLength != 2 || e.RequestID == "" || e.PrincipalID != "key_abc" || e.AccountID != "acct_1" {
+		e.UserAgent != "Go-http-client/1.1" || e.ResponseLength != 2 || e.RequestID == "" || e.AccountID != "acct_1" || e.Environment != "production" || e.Generation != 3 {
 		t.Errorf("line %+v", e)
 	}
 }

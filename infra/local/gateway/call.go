@@ -36,6 +36,7 @@ type call struct {
 
 	route      route.Route
 	params     map[string]string
+	principal  string         // that the authorizer named
 	authorizer map[string]any // nil on a public route
 
 	entry Entry

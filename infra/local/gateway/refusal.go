@@ -77,7 +77,7 @@ func (g *Gateway) contextVariables(c *call, r *refusal) map[string]string {
 		"$context.stage": c.stage, "$context.accountId": g.o.AccountID, "$context.apiId": g.o.APIID,
 		"$context.identity.sourceIp": c.sourceIP, "$context.identity.userAgent": c.request.UserAgent(),
 		"$context.error.message": r.message, "$context.error.messageString": `"` + r.message + `"`,
-		"$context.error.responseType": r.response, "$context.authorizer.principalId": c.entry.PrincipalID,
+		"$context.error.responseType": r.response, "$context.authorizer.principalId": c.principal,
 	}
 	for name, value := range c.authorizer {
 		if s, ok := value.(string); ok {
