@@ -45,12 +45,13 @@ type Store interface {
 	Count(ctx context.Context, batch Batch, counts []Count, totals map[apikey.ID]Totals) error
 
 	// Join leaves one of the two lines of a request that the authorizer refused, which find
-	// each other by the request's ID, and returns what both know once both have come. From
-	// the access line come Method, Route, Permission, Status, Latency, SourceIP and
-	// UserAgent; from the refusal the rest. It waits for a day.
+	// each other by the request's ID, and returns what both know once both have come: at
+	// least one of two calls at once finds the other, and a call that is repeated finds it
+	// again. From the access line come Method, Route, Permission, Status, Latency, SourceIP
+	// and UserAgent; from the refusal the rest. It waits for a day.
 	Join(ctx context.Context, half Half, r Request) (joined Request, both bool, err error)
 	// Complete fills in Method, Route, Permission, Status, Latency, SourceIP and UserAgent
-	// of a row. It may be repeated.
+	// of a row. It may be repeated; a row that is not there (any more) stays absent.
 	Complete(ctx context.Context, r Request) error
 
 	// Profiles reads the profiles of keys, strongly consistent; a key without one has no
@@ -98,7 +99,8 @@ type Page struct {
 	Next *Place
 }
 
-// Place is a place in the order of a request log: by time, newest first, then by id.
+// Place is a place in the order of a request log: by time, newest first, and where times
+// are the same by id, greatest first. It need not be that of a row.
 type Place struct {
 	Time time.Time // millisecond precision
 	ID   string
