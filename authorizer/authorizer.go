@@ -16,8 +16,10 @@
 //   - Whatever else goes wrong, a panic included, is another error, which API Gateway turns
 //     into 500 (AUTHORIZER_FAILURE) without calling the integration. In particular there is
 //     no default stage.
-//   - A refusal leaves one line in the log, with request id, reason and the key's public id
-//     if there is one, and nothing that the client sent besides.
+//   - A refusal leaves one line in the log (logline.Event), with the request's ids and
+//     time, the reason and the key's public id if there is one, and nothing that the client
+//     sent besides. The access log does not know whose a refused request was; by this line
+//     it is counted for its key.
 package authorizer
 
 import (
@@ -26,9 +28,11 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 	"github.com/keyreeve/keyreeve/pkg/policy"
 	"github.com/keyreeve/keyreeve/pkg/route"
 	"github.com/keyreeve/keyreeve/pkg/verify"
@@ -43,7 +47,8 @@ type Verifier interface {
 type Config struct {
 	Verifier Verifier
 	Table    *route.Table
-	Log      *slog.Logger // default discards
+	Log      *slog.Logger     // default discards
+	Clock    func() time.Time // default time.Now; for the log alone
 }
 
 // Authorizer is a Lambda handler (lambda.Handler). It is safe for concurrent use.
@@ -57,6 +62,9 @@ type Authorizer struct {
 func New(c Config) (*Authorizer, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	p, err := policy.New(c.Table)
 	if err != nil {
@@ -137,11 +145,14 @@ func (a *Authorizer) answer(id keys.Identity, base string) (out []byte, dropped 
 }
 
 func (a *Authorizer) refuse(ctx context.Context, ev *event, id apikey.ID, reason keys.Reason) error {
-	attrs := []slog.Attr{slog.String("requestId", ev.requestID), slog.String("reason", string(reason))}
-	if id != "" {
-		attrs = append(attrs, slog.String("keyId", string(id)))
+	at := time.UnixMilli(ev.timeMillis)
+	if ev.timeMillis <= 0 { // an emulator's event: our clock shows a later time, by what the gateway took
+		at = a.cfg.Clock()
 	}
-	a.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "refused", attrs...)
+	logline.Event{
+		What: logline.Refused, By: logline.ByAuthorizer, RequestID: ev.requestID, ExtendedRequestID: ev.extended(),
+		Time: at, KeyID: id, Reason: string(reason),
+	}.Log(ctx, a.cfg.Log)
 	return errUnauthorized
 }
 

@@ -89,7 +89,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) authorizer(t testing.TB, v Verifier) *Authorizer {
 	t.Helper()
-	a, err := New(Config{Verifier: v, Table: route.Default(), Log: slog.New(slog.NewJSONHandler(&w.log, nil))})
+	a, err := New(Config{Verifier: v, Table: route.Default(), Log: slog.New(slog.NewJSONHandler(&w.log, nil)), Clock: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func request(headers ...header) map[string]any {
 		"headers": single, "multiValueHeaders": multi,
 		"queryStringParameters": nil, "multiValueQueryStringParameters": nil, "pathParameters": map[string]any{"customerId": "cus_1"},
 		"stageVariables": map[string]any{"environment": "production"},
-		"requestContext": map[string]any{"requestId": "req-1", "stage": "production", "identity": map[string]any{"sourceIp": "203.0.113.7", "apiKey": nil}},
+		"requestContext": map[string]any{"requestId": "req-1", "extendedRequestId": "ext-1=", "requestTimeEpoch": now.Add(-time.Second).UnixMilli(), "stage": "production", "identity": map[string]any{"sourceIp": "203.0.113.7", "apiKey": nil}},
 	}
 }
 
@@ -195,7 +195,11 @@ func (w *world) refused(t *testing.T, what string, ev map[string]any, reason key
 	if got := w.store.reads.Load() - before; got != reads {
 		t.Errorf("%s: %d reads, want %d", what, got, reads)
 	}
-	want := map[string]any{"level": "INFO", "msg": "refused", "requestId": "req-1", "reason": string(reason)}
+	want := map[string]any{"level": "INFO", "msg": "refused", "by": "authorizer", "requestId": "req-1", "extendedRequestId": "ext-1=",
+		"requestTimeEpoch": float64(now.Add(-time.Second).UnixMilli()), "reason": string(reason)}
+	if rc := ev["requestContext"].(map[string]any); rc["requestTimeEpoch"] == nil {
+		want["extendedRequestId"], want["requestTimeEpoch"] = "", float64(w.now.UnixMilli())
+	}
 	if id != "" {
 		want["keyId"] = string(id)
 	}
@@ -393,6 +397,7 @@ func TestEveryCredentialFaultIsTheSameUnauthorized(t *testing.T) {
 	}
 	was := w.stored
 	for reason, change := range map[keys.Reason]func(*keys.Key){
+		keys.ReasonCanary:   func(k *keys.Key) { k.Canary = true },
 		keys.ReasonInactive: func(k *keys.Key) { k.Active = false },
 		keys.ReasonDeleted:  func(k *keys.Key) { k.Deleted = true },
 		keys.ReasonExpired:  func(k *keys.Key) { k.ExpiresAt = now }, // TTL has not deleted the item yet

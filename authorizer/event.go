@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -24,8 +25,23 @@ type event struct {
 	environment string // stageVariables.environment
 	requestID   string // requestContext.requestId
 
+	// For the log of a refusal alone, so they cost a request that is admitted nothing, and
+	// where they are absent, or not of their type, the request is judged all the same:
+	// sam local sends null.
+	extendedRequestID []byte // requestContext.extendedRequestId as in the payload, of which it is a part: quoted
+	timeMillis        int64  // requestContext.requestTimeEpoch; Unix milliseconds
+
 	multi  found // in multiValueHeaders
 	single found // in headers, for gateways that send no others
+}
+
+// extended is the extended request id; empty: there is none.
+func (ev *event) extended() string {
+	text, err := jsontext.AppendUnquote(nil, ev.extendedRequestID)
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 // found is the credentials in a set of headers.
@@ -90,7 +106,7 @@ func readEvent(payload []byte) (event, error) {
 		case "stageVariables":
 			r.member("environment", &r.ev.environment)
 		case "requestContext":
-			r.member("requestId", &r.ev.requestID)
+			r.requestContext(payload)
 		default:
 			r.skip()
 		}
@@ -142,6 +158,42 @@ func (r *reader) member(want string, to *string) {
 			return
 		}
 		r.skip()
+	})
+}
+
+// requestContext reads what identifies the request.
+func (r *reader) requestContext(payload []byte) {
+	r.object(func(name []byte) {
+		switch string(name) {
+		case "requestId":
+			r.ev.requestID = r.text()
+		case "extendedRequestId":
+			if r.dec.PeekKind() != '"' {
+				r.skip()
+				return
+			}
+			// The decoder's own copy lives until its next step only.
+			if v, err := r.dec.ReadValue(); err == nil {
+				end := r.dec.InputOffset()
+				r.ev.extendedRequestID = payload[end-int64(len(v)) : end]
+			} else {
+				r.bad = true
+			}
+		case "requestTimeEpoch":
+			if r.dec.PeekKind() != '0' {
+				r.skip()
+				return
+			}
+			if v, err := r.dec.ReadValue(); err == nil {
+				if r.ev.timeMillis, err = strconv.ParseInt(string(v), 10, 64); err != nil {
+					r.ev.timeMillis = 0
+				}
+			} else {
+				r.bad = true
+			}
+		default:
+			r.skip()
+		}
 	})
 }
 

@@ -73,17 +73,17 @@ func TestSampleEventsAreEventsOfAPIGatewayWithoutAKey(t *testing.T) {
 
 // reference reads an event with encoding/json. It takes what readEvent should take: JSON
 // without duplicate names, in UTF-8, with the right types where the authorizer looks.
-func reference(payload []byte) (ev event, err error) {
+func reference(payload []byte) (ev event, extended string, err error) {
 	if !utf8.Valid(payload) {
-		return event{}, errors.New("no UTF-8")
+		return event{}, "", errors.New("no UTF-8")
 	}
 	v, err := strictValue(json.NewDecoder(bytes.NewReader(payload)))
 	if err != nil {
-		return event{}, err
+		return event{}, "", err
 	}
 	top, err := object(v)
 	if err != nil {
-		return event{}, err
+		return event{}, "", err
 	}
 	variables, err1 := object(top["stageVariables"])
 	context, err2 := object(top["requestContext"])
@@ -91,6 +91,12 @@ func reference(payload []byte) (ev event, err error) {
 	multi, err4 := object(top["multiValueHeaders"])
 	err = errors.Join(err1, err2, err3, err4,
 		text(top, "methodArn", &ev.methodARN), text(variables, "environment", &ev.environment), text(context, "requestId", &ev.requestID))
+	extended, _ = context["extendedRequestId"].(string)
+	if epoch, ok := context["requestTimeEpoch"].(json.Number); ok {
+		if n, err := epoch.Int64(); err == nil {
+			ev.timeMillis = n
+		}
+	}
 	ev.single.there, ev.multi.there = single != nil, multi != nil
 	add := func(f *found, v any, authorization bool) {
 		s, ok := v.(string)
@@ -115,7 +121,7 @@ func reference(payload []byte) (ev event, err error) {
 			}
 		}
 	}
-	return ev, err
+	return ev, extended, err
 }
 
 func credentialHeader(name string) (is, authorization bool) {
@@ -210,12 +216,15 @@ func FuzzReadEvent(f *testing.F) {
 		`{"method\u0041rn":"x"}`, `{"headers":{"x-api-\u006bey":"v","X-API-Key":"w"}}`, `{"headers":{"X-API-\u212aey":"v"}}`, `{"headers":{"A":[1,{"b":null}]}}`,
 		`{"multiValueHeaders":{"AUTHORIZATION":["a","b"],"x-api-key":[]}}`, `{"multiValueHeaders":{"x-api-key":["a",1]}}`, `{"multiValueHeaders":null,"headers":null}`,
 		`{"stageVariables":{"environment":"production","environment":"x"}}`, `{"stageVariables":[]}`, `{"requestContext":{"requestId":"a","identity":{"x":[[[]]]}}}`,
-		`{"requestContext":{"requestId":1}}`, `{"x":1e999,"y":-0,"z":0.10E+2}`, "{\"methodArn\":\"a\tb\"}", "{\"a\":\"\xff\"}", `{"a":tru}`, `{"a":1,}`, `{"":{"":""}}`,
+		`{"requestContext":{"requestId":1}}`,
+		`{"requestContext":{"extendedRequestId":"Ab=\u002f\"","requestTimeEpoch":1768473000000,"requestId":"a"}}`, `{"requestContext":{"extendedRequestId":null,"requestTimeEpoch":1e12}}`,
+		`{"requestContext":{"extendedRequestId":[{}],"requestTimeEpoch":"1768473000000"}}`, `{"requestContext":{"requestTimeEpoch":-1,"extendedRequestId" : "" }}`, `{"requestContext":{"requestTimeEpoch":01}}`,
+		`{"requestContext":{"requestTimeEpoch":99999999999999999999}}`, `{"x":1e999,"y":-0,"z":0.10E+2}`, "{\"methodArn\":\"a\tb\"}", "{\"a\":\"\xff\"}", `{"a":tru}`, `{"a":1,}`, `{"":{"":""}}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		want, wantErr := reference(payload)
+		want, extended, wantErr := reference(payload)
 		got, err := readEvent(bytes.Clone(payload))
 		if bytes.Contains(payload, []byte(`\u`)) && err != nil && wantErr == nil {
 			return // encoding/json takes half of a surrogate pair for U+FFFD; here it is an error
@@ -226,6 +235,10 @@ func FuzzReadEvent(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if got.extended() != extended {
+			t.Errorf("extendedRequestId %q, encoding/json: %q", got.extended(), extended)
+		}
+		got.extendedRequestID = nil
 		// With several credentials it does not matter which one is kept: none counts.
 		for _, f := range []*found{&got.single, &want.single, &got.multi, &want.multi} {
 			if f.n > 1 {

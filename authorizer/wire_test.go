@@ -80,6 +80,7 @@ func TestRefusalsAreByteIdenticalOnTheWire(t *testing.T) {
 		w.noSecret(t, string(got.body)+got.cause)
 	}
 	for reason, change := range map[keys.Reason]func(*keys.Key){
+		keys.ReasonCanary:   func(k *keys.Key) { k.Canary, k.Active = true, false },
 		keys.ReasonInactive: func(k *keys.Key) { k.Active = false },
 		keys.ReasonDeleted:  func(k *keys.Key) { k.Deleted = true },
 		keys.ReasonExpired:  func(k *keys.Key) { k.ExpiresAt = now },
