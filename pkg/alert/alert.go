@@ -12,28 +12,38 @@
 //	kind             cause                                                        window
 //	near_limit       a key's window of 60 s was 80 % full                         hour
 //	over_limit       a key was refused for its limit                              hour
-//	key_failures     FailureThreshold or more 401s and 403s of one key in 5 min   hour
-//	source_failures  FailureThreshold or more 401s and 403s of one source in      hour
-//	                 5 min
-//	new_network      a key that has been in use for LearningTime is used from a   once per network, until
-//	                 network (IPv4 /24, IPv6 /48) that it was not used from in    the profile forgets it
+//	key_failures     FailureThreshold or more 401s and 403s of one key within     hour
+//	                 FailureSpan
+//	source_failures  the same of one source (an IPv4 address, an IPv6 /64)        hour
+//	new_network      a key that has been in use for LearningTime is used from a   day; and the profile
+//	                 network (IPv4 /24, IPv6 /48) that it was not used from in    knows it then
 //	                 NetworkMemory; not for a key of a crowd (usage.MaxNetworks)
-//	unusual_volume   an hour of a key has VolumeMinimum requests or more, and     day
+//	unusual_volume   an hour of a key has VolumeMinimum requests or more,         day
 //	                 VolumeFactor times the mean hour of its seven days before,
-//	                 of which it must have been in use for one
-//	expiring_7d      a key expires within 7 days                                  the expiry
-//	expiring_1d      a key expires within 1 day                                   the expiry
+//	                 of which it must have been in use for one, and more than
+//	                 VolumePeak times the busiest of them
+//	expiring_7d      a live key expires within 7 days                             the expiry
+//	expiring_1d      a live key expires within 1 day                              the expiry
 //	unused_90d       a live key was not used for 90 days                          its last use
-//	rotation_due     a live key's secret is older than 90 days                    the secret
-//	canary_used      the secret of a canary key was presented                     hour and source
+//	rotation_due     a live key's secret is 90 days old                           the secret
+//	canary_used      the secret of a canary key was presented                     hour, and source
 //
-// Sources whose requests name no key of an account are the installation's: their alerts
-// have the account [Installation], which no caller of the API has; they are delivered to
-// EventBridge alone.
+// A window is shown as its start: of an hour or a day (UTC) its first moment; of an
+// expiry, a last use or a secret the moment from which the rule held. So alerts that are
+// ordered by their windows are ordered by when they came to be.
+//
+// The requests that the authorizer refused are also the installation's to watch, by
+// source: who guesses keys does not keep to one account, and mostly names none. Those
+// alerts have the account [Installation], which no caller of the API has; they are
+// delivered to EventBridge alone.
+//
+// An alert is kept for [Retention] after it was raised. A key that is unused then, or that
+// nobody has rotated, is told of again.
 package alert
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
@@ -74,18 +84,22 @@ const (
 	Critical Severity = "critical"
 )
 
-// Installation is the account of alerts that are no tenant's. It is no valid account id.
-const Installation = "-"
+// Installation is the account of alerts that are no tenant's. It is no valid account id
+// (keys.ValidID).
+const Installation = "*"
+
+// Retention is how long an alert is kept after it was raised.
+const Retention = 90 * 24 * time.Hour
 
 // Alert is one cause in one window.
 type Alert struct {
-	ID          string // by account, unique; made of time, kind and subject; sorts by Window
+	ID          string // unique; made of window, kind, account, key and subject; sorts by Window; [A-Za-z0-9_-]
 	AccountID   string
 	Environment keys.Environment // of the key; empty: the alert is about no single key
 	KeyID       apikey.ID        // empty: about no single key
 	Kind        Kind
 	Severity    Severity
-	Subject     string // what with Kind makes the cause: a key id, a source address, …
+	Subject     string // what with Kind and KeyID makes the cause: the key id again, a source, a network
 	Window      time.Time
 	RaisedAt    time.Time         // by the clock of who raised it
 	Text        string            // a sentence for people; no secret, nothing that a client chose freely
@@ -95,12 +109,19 @@ type Alert struct {
 	AcknowledgedBy apikey.ID
 }
 
-// Store keeps alerts. It is safe for concurrent use. Errors are keys.ErrUnavailable and
-// keys.ErrNotFound, wrapped.
+// Store keeps alerts. It is safe for concurrent use, by several processes too. Errors are
+// keys.ErrUnavailable and keys.ErrNotFound, wrapped; after the former, the same call may be
+// repeated. Package alerttest has a memory implementation and the suite that every one
+// passes.
 type Store interface {
-	// Raise puts an alert unless there is one of its id; raised reports whether it did.
+	// Raise puts an alert unless there is one of its id; raised reports whether it did. A
+	// store that had to ask twice may find what it has put itself, and say no.
 	Raise(ctx context.Context, a Alert) (raised bool, err error)
-	// Alerts reads a page of an account's alerts, newest window first.
+	// Note puts a figure into the Data of an alert unless there is one of that name, and
+	// returns the one that is there then; keys.ErrNotFound.
+	Note(ctx context.Context, accountID, id, name, value string) (kept string, err error)
+	// Alerts reads a page of an account's alerts, in descending order of ID: newest window
+	// first. What a Raise that has returned put, a later call sees.
 	Alerts(ctx context.Context, q Query) (Page, error)
 	// Alert reads one; keys.ErrNotFound.
 	Alert(ctx context.Context, accountID, id string) (Alert, error)
@@ -108,10 +129,18 @@ type Store interface {
 	// keys.ErrNotFound.
 	Acknowledge(ctx context.Context, accountID, id string, by apikey.ID, at time.Time) (Alert, error)
 
-	// Fail adds the ids of failed requests to the set of a cause in its five minutes, and
-	// returns how many it holds then, up to FailureThreshold: more are not kept. An id that
-	// is there already adds nothing.
-	Fail(ctx context.Context, accountID, cause string, window time.Time, ids []string) (int, error)
+	// Fail adds failures to those of a cause in the FailureSpan that begins at window, and
+	// returns those that it knows then of this span, of the one before and of the one
+	// after, in no order. One that is there already adds nothing. A span that has
+	// FailureThreshold takes no more, and its neighbours may be left out then. Of two calls
+	// at the same time at least one returns what both have added.
+	Fail(ctx context.Context, accountID, cause string, window time.Time, failures []Failure) ([]Failure, error)
+}
+
+// Failure is a request that was refused.
+type Failure struct {
+	ID   string    // usage.Request.ID
+	Time time.Time // to the millisecond
 }
 
 // Query selects alerts. Zero fields do not filter.
@@ -123,6 +152,17 @@ type Query struct {
 	Open         *bool  // true: not acknowledged; false: acknowledged
 	Limit        int    // 1–1000
 	After        string // id of the last alert of the page before
+}
+
+// Matches reports whether the filters let a through. It is for stores.
+func (q *Query) Matches(a *Alert) bool {
+	switch {
+	case len(q.Environments) > 0 && !slices.Contains(q.Environments, a.Environment):
+		return false
+	case q.Kind != "" && a.Kind != q.Kind, q.KeyID != "" && a.KeyID != q.KeyID:
+		return false
+	}
+	return q.Open == nil || *q.Open == a.AcknowledgedAt.IsZero()
 }
 
 // Page is a page of alerts.

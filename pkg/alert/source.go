@@ -1,0 +1,19 @@
+package alert
+
+import "net/netip"
+
+// Source is what failures are counted by: an IPv4 address, or an IPv6 /64, which is what
+// one subscriber has at least and changes addresses within. It is empty for what is no
+// address.
+func Source(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ""
+	}
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return a.String()
+	}
+	p, _ := a.Prefix(64) // every IPv6 address has one
+	return p.String()
+}
