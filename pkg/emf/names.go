@@ -1,0 +1,13 @@
+package emf
+
+// Metrics of the function usage. None has a dimension.
+const (
+	LinesCounted    = "LinesCounted"    // requests that were counted, and refusals of counted requests
+	LinesDuplicate  = "LinesDuplicate"  // lines that another batch had brought
+	LinesUnreadable = "LinesUnreadable" // lines that are neither of the two kinds: nothing was counted
+	Unattributed    = "Unattributed"    // refusals whose key nobody knows
+	Lag             = "Lag"             // milliseconds from a batch's newest request to its being counted; read its Maximum
+	Drift           = "Drift"           // largest difference of a key's two witnesses; read its Maximum
+	KeysSwept       = "KeysSwept"       // keys that the hourly sweep looked at
+	AlertsRaised    = "AlertsRaised"    // by the hourly sweep
+)
