@@ -44,6 +44,9 @@ func ParseSettings(text []byte) (Settings, error) {
 		case "corsOrigins":
 			s.CORSOrigins = nil // else the elements would be read over the defaults'
 			p.read(field, value, &s.CORSOrigins)
+		case "webhookRetrySeconds":
+			s.WebhookRetrySeconds = nil
+			p.read(field, value, &s.WebhookRetrySeconds)
 		default:
 			p.fail(field, "unknown field")
 		}
