@@ -26,7 +26,7 @@ func TestALiveKeyPassesAndHearsWhatIsLeft(t *testing.T) {
 	for _, want := range []guard.Pass{
 		{Identity: who, Limit: 3, Remaining: 2, Reset: 64 * time.Second},
 		{Identity: who, Limit: 3, Remaining: 1, Reset: 64 * time.Second},
-		{Identity: who, Limit: 3, Remaining: 0, Reset: 64 * time.Second},
+		{Identity: who, Limit: 3, Remaining: 0, Reset: 64 * time.Second, Near: true},
 	} {
 		if diff := cmp.Diff(want, w.try(g, customers(who), "pass")); diff != "" {
 			t.Fatalf("Check (-want +got):\n%s", diff)

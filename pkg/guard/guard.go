@@ -24,6 +24,8 @@
 //   - What is refused for its permission or customer is not counted, and is only refused
 //     by the key as it is: a permission granted meanwhile works at once. (In a flood of
 //     such refusals of one key, at the next slot: each costs a read, so they are bounded.)
+//   - A request that makes its key's window 80 % full or more says so (Pass.Near), the first
+//     one in 60 seconds that this process sees.
 //   - Whatever goes wrong in a store, nothing passes that was not proved and counted.
 //   - One store call for a request in a slot that its process has seen, at most three
 //     otherwise (four where a table was restored), unless others change the same meter at
@@ -107,6 +109,10 @@ type Pass struct {
 	Limit     int           // requests in any 60 seconds
 	Remaining int
 	Reset     time.Duration // until the whole limit is free again if nothing more is asked
+	// Near says that this request made the key's window 80 % full or more, by the meter as
+	// the count left it, and that this process has not said so for this limit in the last
+	// 60 seconds. Of a limit under 5 only the last request does that.
+	Near bool
 }
 
 // UnauthorizedError is a refusal of the credential: 401.

@@ -3,14 +3,15 @@ package guard
 import (
 	"container/list"
 	"sync"
+	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
 // memory is what a process remembers of the keys it has served: the last meter, so that
-// the next write fits at once; what contexts older than the key turned out to mean; and
-// refusals. It is bounded, and forgets the key that was unused for longest. Nothing in it
+// the next write fits at once; what contexts older than the key turned out to mean;
+// refusals; and when it said that the limit is near. It is bounded, and forgets the key that was unused for longest. Nothing in it
 // lets a request pass: that takes a write whose condition holds, so a memory that is out
 // of date, or was lost, costs calls and no promise.
 type memory struct {
@@ -27,6 +28,7 @@ type entry struct {
 	meter   Meter
 	denied  denial
 	asked   asked
+	near    near
 	meaning [contextsPerKey]meaning
 	next    int // of meaning to be replaced
 }
@@ -50,6 +52,12 @@ type denial struct {
 	verdict int64
 	limit   int
 	slot    int64 // by this process's clock
+}
+
+// near is the last time that it was said that a limit is near.
+type near struct {
+	at    time.Time
+	limit int // that it was said of
 }
 
 // asked bounds the reads of a key that only confirm a refusal.

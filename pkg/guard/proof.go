@@ -108,6 +108,7 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 				Limit:     p.who.Limit,
 				Remaining: int(m.Window.Remaining(end, int64(p.who.Limit))),
 				Reset:     m.Window.Reset(end),
+				Near:      p.near(m.Window.Total, end),
 			}, nil
 
 		default:
@@ -239,6 +240,21 @@ func (p *proof) limitError(now time.Time) error {
 		wait = limit.Start(limit.SlotOf(now) + 1).Sub(now)
 	}
 	return &LimitError{Limit: p.who.Limit, RetryAfter: wait}
+}
+
+// near reports whether used requests of the limit are to be called near it, and remembers
+// that they were. While there is plenty left it takes no lock.
+func (p *proof) near(used int64, now time.Time) (tell bool) {
+	if used*100 < int64(p.who.Limit)*80 {
+		return false
+	}
+	p.guard.memory.with(p.id(), func(e *entry) {
+		ago := now.Sub(e.near.at).Abs() // requests overtake each other, and clocks are set
+		if tell = e.near.limit != p.who.Limit || ago >= limit.Span; tell {
+			e.near = near{at: now, limit: p.who.Limit}
+		}
+	})
+	return tell
 }
 
 // remember keeps the meter for the next request, unless a newer one is known already.
