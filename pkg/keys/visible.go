@@ -15,6 +15,9 @@ const (
 	PermissionWrite = permissionWrite
 )
 
+// MaxPermissions is how many permissions a key may hold.
+const MaxPermissions = maxPermissions
+
 // Live is ErrCallerGone if the caller's key or the grace of its secret has ended since it
 // was proved, and for a caller of no account.
 func (c *Caller) Live(now time.Time) error { return c.liveAt(now) }
