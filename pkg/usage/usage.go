@@ -11,7 +11,7 @@
 //	profiles  per key: when it, each of its permissions and each secret was last used, and
 //	          from which networks
 //
-// and returns the batch's [Facts], which package alert watches.
+// and hands the batch's [Facts] on, which package alert watches.
 //
 // Promises, whatever is delivered twice, out of order, or after a crash in the middle:
 //
@@ -19,8 +19,9 @@
 //     ([Store.Record]), also when the same line comes back in another batch; all that a
 //     batch counts is committed with a mark of the batch ([Store.Count]). Nothing is
 //     counted before all rows are put, so what a batch counts is the same at each attempt.
-//   - Profiles are joins of a semilattice (newest of two times, union of two sets), so
-//     order and repetition do not matter.
+//   - Profiles are joins of a semilattice ([Profile.Join]), so order and repetition do not
+//     matter. They are saved last, after the facts were watched, so that a repeated batch
+//     is still compared with what was known before it.
 //   - A refused credential has no key in the access log. The authorizer's line has one, is
 //     counted by itself, and lends the row its key; the access line lends it method, route
 //     and source. Whichever comes second joins the two ([Store.Join]).
@@ -108,40 +109,24 @@ type Totals struct {
 	Admitted int64
 }
 
-// Profile is what is known of the use of a key. Two profiles of one key join to one that
-// knows what either did; Version is the store's.
-type Profile struct {
-	KeyID       apikey.ID
-	AccountID   string
-	First       time.Time            // oldest request with a valid secret
-	LastUsed    time.Time            // newest request with a valid secret, whatever it was answered
-	LastRefused time.Time            // newest 401
-	Permissions map[string]time.Time // newest request with a valid secret and not refused for the permission, by the route's permission
-	Generations map[int64]time.Time  // newest request, by the secret that was presented
-	Networks    map[string]time.Time // newest request with a valid secret by the source's network, at most MaxNetworks
-	Crowded     bool                 // it came from more networks than that, so a new one tells nothing
-
-	Version int64 // 0: not stored yet
-}
-
-// MaxNetworks is how many networks a profile holds. A key that is used from more is one
-// of a crowd of devices: which network is new says nothing of it.
-const MaxNetworks = 32
-
 // Facts are what a batch says, for whoever watches. They are the same at each attempt to
-// process the batch, or more: a request that was refused gets its source at the later of
-// its two lines.
+// process the batch, or more: a request that the authorizer refused gets its source at the
+// later of its two lines.
 type Facts struct {
-	// Requests have a key, in order of time. Those refused by the authorizer have no Method,
-	// Route and SourceIP.
+	// Requests have a key, in order of time. One that the authorizer refused has Refused and
+	// Status, and no Method, Route and SourceIP. One that the guard refused is there once for
+	// each line that the batch has of it: by the access line with all but Refused, and by the
+	// guard's with Refused and neither Status, Method, Route nor SourceIP; both have its ID.
 	Requests []Request
 	// Joined are requests refused by the authorizer, now with all that is known of them.
 	Joined []Request
-	// Unknown were refused by the authorizer with 401; their key is not known, or not yet.
+	// Unknown were refused by the authorizer with 401, by the access log; their key is not
+	// known, or not yet.
 	Unknown []Request
 	// Near are keys that came near their limit.
 	Near []Near
-	// Before are the profiles of the batch's keys as they were before it.
+	// Before are the profiles of the batch's keys as they were before it; a key that had
+	// none has no entry.
 	Before map[apikey.ID]Profile
 }
 
