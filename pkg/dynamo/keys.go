@@ -25,6 +25,9 @@ var (
 type KeysConfig struct {
 	Table  string // the keys table
 	Meters string // the meters table
+	// UsageTable is where the profiles are, by which a key was last used where no guard
+	// counts; empty: Usage goes by the meters alone.
+	UsageTable string
 	// Retention is how long a deleted or expired key and audit rows stay; 0: 90 days.
 	Retention time.Duration
 	// Timeout bounds one call, repeats included; 0: 2 s. Every call also keeps to its
@@ -213,7 +216,8 @@ func (k *Keys) Settle(ctx context.Context, id apikey.ID, verdict int64, active b
 	return k.meters.Settle(ctx, id, verdict, active)
 }
 
-// Usage implements keys.Store.
+// Usage implements keys.Store. Last used is the later of what the meter says, which is
+// there at once, and the profile, which knows also of requests that no guard counts.
 func (k *Keys) Usage(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Usage, error) {
-	return k.meters.Usage(ctx, ids)
+	return k.meters.usage(ctx, ids, k.cfg.UsageTable)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -188,69 +187,59 @@ func (m *Meters) Settle(ctx context.Context, id apikey.ID, verdict int64, active
 // usageAtOnce bounds the batches of one list that are read at the same time.
 const usageAtOnce = 8
 
-// Usage implements keys.Store. It reads with eventual consistency, at half the price:
-// nothing is decided by it, and it is right within a second.
-func (m *Meters) Usage(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Usage, error) {
+// usage reads meters, and the profiles beside them unless profiles, the table they are in,
+// is empty. It reads with eventual consistency, at half the price: nothing is decided by
+// it, and it is right within a second.
+func (m *Meters) usage(ctx context.Context, ids []apikey.ID, profiles string) (map[apikey.ID]keys.Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	ids = slices.Compact(slices.Sorted(slices.Values(ids))) // a batch with one key twice is refused whole
+	size := batchGet
+	if profiles != "" {
+		size /= 2 // a key's meter and profile are read by one call
+	}
 	var (
-		wg    sync.WaitGroup
 		mu    sync.Mutex
 		use   = make(map[apikey.ID]keys.Usage, len(ids))
-		first error
-		slots = make(chan struct{}, usageAtOnce)
+		newer = map[apikey.ID]time.Time{} // last use by the profiles
 	)
-	for chunk := range slices.Chunk(ids, batchGet) {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			items, err := m.batch(ctx, chunk)
-			mu.Lock()
-			defer mu.Unlock()
-			for _, it := range items {
-				r := reader{item: it}
-				use[apikey.ID(r.text(MeterKey))] = keys.Usage{LastUsed: r.time(attrLastUsed), Requests: r.int(attrRequests)}
-				err = errors.Join(err, r.err)
-			}
-			if first == nil && err != nil {
-				first = err
-				cancel() // the others' answers are of no use any more
-			}
-		})
+	err := inBatches(ctx, ids, size, usageAtOnce, func(ctx context.Context, some []apikey.ID) error {
+		meters, seen := types.KeysAndAttributes{ProjectionExpression: aws.String("id, n, lu")},
+			types.KeysAndAttributes{ProjectionExpression: aws.String("pk, lu")}
+		for _, id := range some {
+			meters.Keys = append(meters.Keys, meterKey(id))
+			seen.Keys = append(seen.Keys, profileKey(id))
+		}
+		want := map[string]types.KeysAndAttributes{m.table: meters}
+		if profiles != "" {
+			want[profiles] = seen
+		}
+		items, err := getBatch(ctx, m.client, want)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, it := range items[m.table] {
+			r := reader{item: it}
+			use[apikey.ID(r.text(MeterKey))] = keys.Usage{LastUsed: r.time(attrLastUsed), Requests: r.int(attrRequests)}
+			err = errors.Join(err, r.err)
+		}
+		for _, it := range items[profiles] {
+			r := reader{item: it}
+			newer[idOfItem(&r)] = r.time(attrLastUsed)
+			err = errors.Join(err, r.err)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, unavailable(err, "reading the use of %d keys", len(ids))
 	}
-	wg.Wait()
-	if first != nil {
-		return nil, unavailable(first, "reading the use of %d keys", len(ids))
+	for id, at := range newer {
+		if u, ok := use[id]; ok && at.After(u.LastUsed) {
+			u.LastUsed = at
+			use[id] = u
+		}
 	}
 	return use, nil
-}
-
-// batch reads up to 100 meters. DynamoDB may leave some out when it is busy; it then asks
-// for a wait before they are asked for again.
-func (m *Meters) batch(ctx context.Context, ids []apikey.ID) ([]item, error) {
-	want := types.KeysAndAttributes{ProjectionExpression: aws.String("id, n, lu")}
-	for _, id := range ids {
-		want.Keys = append(want.Keys, meterKey(id))
-	}
-	var items []item
-	for n := 0; ; n++ {
-		if n > 0 {
-			if err := pause(ctx, n); err != nil {
-				return nil, fmt.Errorf("%d of %d were left out: %w", len(want.Keys), len(ids), err)
-			}
-		}
-		out, err := m.client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{
-			RequestItems: map[string]types.KeysAndAttributes{m.table: want},
-		})
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, out.Responses[m.table]...)
-		left, ok := out.UnprocessedKeys[m.table]
-		if !ok || len(left.Keys) == 0 {
-			return items, nil
-		}
-		want = left
-	}
 }

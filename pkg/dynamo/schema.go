@@ -46,10 +46,35 @@
 //	meter        v st                  verdict, and whether the key is active
 //	             w u t s0…s25          newest slot, its count, the window's total, the older slots
 //	             n lu                  requests in all, time of the last one
+//	row          key env rid           of both lines; its time and its id are in the sort key
+//	             gen met path perm     of the access log's line
+//	             st ms ip ua
+//	             why                   of the refusal's line
+//	             ba br ttl             the batches that put what is of the one and of the other
+//	day          <h>                   requests in that hour, 0…23
+//	             <h>s<class>           by hundred of their status
+//	             <h>g<generation>      by the secret that was presented
+//	             p:<permission> ttl    by permission, in the whole day
+//	totals       n a                   requests; those of them that the guard let through
+//	profile      acct first lu crowded version
+//	             refused               time of the last refusal
+//	             perms{} gens{} nets{} times of last use
+//	waiting line rid at key acct env gen why     of the refusal
+//	             met path perm st ms ip ua       of the access log's line
+//	             ha hr ttl             which of the two have come
+//	mark         ttl
 //
 // A key is looked up by id in the base table with a consistent read, so that no index's
 // delay lets a revoked key through. The account's rows are one partition, so that a list
 // is one strongly consistent Query; a row is written in the transaction of its key item.
+//
+// A partition takes 1,000 writes a second
+// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html).
+// So an account's counts of a day are in 4, by key, each read by one Query; and its rows
+// are in 16, of which the key's id picks 4 and the request's id one: a key has room for
+// 4,000 requests a second, an account for 16,000. Which partition a thing is in, and which
+// part of its batch a count, must stay as it is while such items last: by another rule they
+// would not be found, or be counted again.
 //
 // Promises: a [Keys.Commit] is one TransactWriteItems, whole or not at all, and what it
 // answers is true also when DynamoDB's answer was lost; no transaction touches a meter but
@@ -66,10 +91,10 @@ import (
 // Attributes that more than this package must agree on: the definitions of the tables,
 // and the roles that may write some attributes and no other.
 const (
-	PartitionKey = "pk"  // of keys and sample
-	SortKey      = "sk"  // of keys and sample
+	PartitionKey = "pk"  // of every table but meters
+	SortKey      = "sk"  // of every table but meters
 	MeterKey     = "id"  // of meters, its only key
-	TTLAttribute = "ttl" // of keys and sample: Unix seconds after which DynamoDB may delete the item
+	TTLAttribute = "ttl" // of every table but meters: Unix seconds after which DynamoDB may delete the item
 
 	DigestAttribute = "digest" // of a key item; with PepperAttribute all that a re-digest writes
 	PepperAttribute = "pepper"
@@ -138,6 +163,31 @@ const (
 	attrPastPrefix   = "s"
 )
 
+// Attributes of the usage table besides those above. Those of a day are named in
+// usage_counts.go, where they are put together.
+const (
+	attrRowRequestID  = "rid"
+	attrRowMethod     = "met"
+	attrRowRoute      = "path"
+	attrRowPermission = "perm"
+	attrRowStatus     = "st"
+	attrRowLatency    = "ms"
+	attrRowSource     = "ip"
+	attrRowAgent      = "ua"
+	attrRowRefused    = "why"
+	attrOfAccess      = "ba"
+	attrOfRefusal     = "br"
+	attrHasAccess     = "ha"
+	attrHasRefusal    = "hr"
+
+	attrAdmitted    = "a"
+	attrFirst       = "first"
+	attrRefused     = "refused"
+	attrGenerations = "gens"
+	attrNetworks    = "nets"
+	attrCrowded     = "crowded"
+)
+
 // Sort keys, and prefixes of partition and sort keys.
 const (
 	keyPrefix     = "K#"
@@ -147,6 +197,14 @@ const (
 	auditPrefix   = "L#"
 	recordPrefix  = "I#"
 	recordSort    = "I"
+
+	dayPrefix     = "C#"
+	profileSort   = "P"
+	totalsSort    = "T"
+	rowPrefix     = "R#"
+	waitingPrefix = "J#"
+	waitingSort   = "J"
+	markPrefix    = "B#"
 )
 
 func keyKey(id apikey.ID) item { return primaryKey(keyPrefix+string(id), keySort) }
