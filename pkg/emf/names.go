@@ -11,3 +11,13 @@ const (
 	KeysSwept       = "KeysSwept"       // keys that the hourly sweep looked at
 	AlertsRaised    = "AlertsRaised"    // by the hourly sweep
 )
+
+// Metrics of the function notify, written only where there is something to count: it runs
+// each minute, and a metric costs by the hour in which it has a value. None has a
+// dimension.
+const (
+	AlertsPublished   = "AlertsPublished"   // alerts put on the event bus
+	WebhooksDelivered = "WebhooksDelivered" // deliveries that arrived
+	WebhooksFailed    = "WebhooksFailed"    // attempts that did not
+	WebhooksDead      = "WebhooksDead"      // deliveries given up after their last attempt
+)
