@@ -10,6 +10,9 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssnssubscriptions"
 	"github.com/aws/jsii-runtime-go"
+
+	"github.com/keyreeve/keyreeve/pkg/emf"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 )
 
 // alarmMinutes is the time that an alarm looks at.
@@ -19,9 +22,20 @@ const alarmMinutes = 5
 // wrong for a client by then: the guard does not need a repaired meter to be right.
 const streamBehind = 5 * 60 * 1000
 
+// usageBehind in milliseconds is how late a request may be counted. CloudWatch Logs says
+// that it mostly hands lines over within three minutes.
+const usageBehind = 15 * 60 * 1000
+
 // makeAlarms makes the alarms on what somebody has to look after. Each one's description
 // says what has happened and where to look.
 func (s *stack) makeAlarms() {
+	s.alarmOnRequests()
+	s.alarmOnUsage()
+	s.alarmOnNotify()
+}
+
+// alarmOnRequests is about what requests wait for, and the guard behind them.
+func (s *stack) alarmOnRequests() {
 	// Lambda's own count of the authorizer's errors will not do: each refused key is one
 	// (the error "Unauthorized" is what makes a 401). The access log knows the difference.
 	s.alarm("AuthorizerFails", s.answered("AuthorizerFailures", "AUTHORIZER_*"), 1,
@@ -30,7 +44,7 @@ func (s *stack) makeAlarms() {
 		"Requests got 5xx: the access log has their status, responseType and requestId, which the functions' logs have too")
 	s.alarm("StreamBehind", s.functions[streamFunction].Metric(jsii.String("IteratorAge"), options("Maximum")), streamBehind,
 		"The stream function is behind: a crash's stale meters are repaired late; see its log")
-	s.alarm("StreamGaveUp", s.gaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum")), 1,
+	s.alarm("StreamGaveUp", s.streamGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum")), 1,
 		"The stream function gave a record up: the queue says where in the stream; the key's next change or request repairs its meter")
 	s.alarm("StageThrottled", s.answered("ThrottledRequests", "THROTTLED"), 1,
 		"A stage turned requests away with 429: raise its throttle in cdk.json, or find who floods it in the access log")
@@ -40,7 +54,47 @@ func (s *stack) makeAlarms() {
 		"DynamoDB turned requests away: an item or a table is at its limit of throughput")
 }
 
-// alarm makes an alarm on a metric that reaches threshold within alarmMinutes.
+// alarmOnUsage is about the promise that every request is counted, and once.
+func (s *stack) alarmOnUsage() {
+	usage := s.functions[usageFunction]
+	s.alarm("UsageFails", usage.MetricErrors(options("Sum")), 1,
+		"A batch of log lines could not be counted, or the hourly look at the keys failed; it is repeated: see the usage function's log, then DynamoDB")
+	s.alarm("UsageGaveUp", s.usageGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum")), 1,
+		"Log lines are not counted and wait in the queue for 14 days: find the cause in the usage function's log, then run the commands of the output RedriveUsage")
+	s.alarm("UsageLost", usage.Metric(jsii.String("DestinationDeliveryFailures"), options("Sum")), 1,
+		"Log lines that could not be counted did not get into the queue either: they are in the log groups still; see the usage function's log for when")
+	s.alarm("UsageBehind", s.own(emf.Lag, options("Maximum")), usageBehind,
+		"Requests were counted more than 15 minutes late: usage, last use and alerts are behind; see the usage function's duration, throttles and log")
+	s.alarm("LinesUnreadable", s.own(emf.LinesUnreadable, options("Sum")), 1,
+		"Log lines were not understood, so their requests are not counted: compare the access log's format with pkg/logline, and see the usage function's log")
+	s.alarm("UsageDrifts", s.own(emf.Drift, hourly("Maximum")), 1,
+		"The guard has counted other requests than the logs show: the key's usage answer shows its drift; look for lines that were given up or lost, or for a handler without its guard")
+}
+
+// alarmOnNotify is about the promise that whoever wants an alert gets it.
+func (s *stack) alarmOnNotify() {
+	notify := s.functions[notifyFunction]
+	s.alarm("NotifyFails", notify.MetricErrors(options("Sum")), 1,
+		"Alerts could not be delivered, or due webhooks not be tried; it is repeated: see the notify function's log, then DynamoDB and the event bus")
+	s.alarm("NotifyBehind", notify.Metric(jsii.String("IteratorAge"), options("Maximum")), streamBehind,
+		"Alerts wait to be delivered for more than 5 minutes: see the notify function's log; GET /v1/alerts shows them meanwhile")
+	s.alarm("NotifyGaveUp", s.notifyGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum")), 1,
+		"Alerts did not reach the event bus, or not the topic: the queue says which; GET /v1/alerts shows them")
+	s.alarm("WebhooksDead", s.own(emf.WebhooksDead, options("Sum")), 1,
+		"An alert was given up for a webhook after its last try: GET /v1/webhooks/{id}/deliveries says why, and POST /v1/deliveries/{id}/redeliver sends it again")
+}
+
+// own is a metric that a function writes itself.
+func (s *stack) own(name string, o *awscloudwatch.MetricOptions) awscloudwatch.Metric {
+	return awscloudwatch.NewMetric(&awscloudwatch.MetricProps{
+		Namespace: s.namespace(), MetricName: &name, Statistic: o.Statistic, Period: o.Period,
+	})
+}
+
+// namespace is where this installation's own metrics are.
+func (s *stack) namespace() *string { return jsii.String("Keyreeve/" + s.d.StackName) }
+
+// alarm makes an alarm on a metric that reaches threshold within one of its periods.
 func (s *stack) alarm(id string, m awscloudwatch.IMetric, threshold int, description string) {
 	a := awscloudwatch.NewAlarm(s.cdk, jsii.String(id+"Alarm"), &awscloudwatch.AlarmProps{
 		AlarmDescription:   &description,
@@ -70,18 +124,14 @@ func (s *stack) alarmTopic() awssns.ITopic {
 // answered counts the requests that API Gateway itself answered with a gateway response,
 // by its type; "*" stands for any end of it.
 func (s *stack) answered(metric, responseType string) awscloudwatch.IMetric {
-	namespace := "Keyreeve/" + s.d.StackName
 	awslogs.NewCfnMetricFilter(s.cdk, jsii.String(metric), &awslogs.CfnMetricFilterProps{
 		LogGroupName:  s.accessLog.LogGroupName(),
-		FilterPattern: jsii.String(fmt.Sprintf(`{ $.%s = %q }`, responseTypeField, responseType)),
+		FilterPattern: jsii.String(fmt.Sprintf(`{ $.%s = %q }`, logline.ResponseTypeField, responseType)),
 		MetricTransformations: []any{awslogs.CfnMetricFilter_MetricTransformationProperty{
-			MetricNamespace: &namespace, MetricName: &metric, MetricValue: jsii.String("1"),
+			MetricNamespace: s.namespace(), MetricName: &metric, MetricValue: jsii.String("1"),
 		}},
 	})
-	o := options("Sum")
-	return awscloudwatch.NewMetric(&awscloudwatch.MetricProps{
-		Namespace: &namespace, MetricName: &metric, Statistic: o.Statistic, Period: o.Period,
-	})
+	return s.own(metric, options("Sum"))
 }
 
 // apiMetric is a metric of the API over all stages.
@@ -112,6 +162,8 @@ func (s *stack) functionThrottles() awscloudwatch.IMetric {
 	return sum("f", all)
 }
 
+// tableThrottles adds up the tables that requests wait for. The usage and alerts tables'
+// throttles are repeated until they show as errors or lag of their functions.
 func (s *stack) tableThrottles() awscloudwatch.IMetric {
 	return sum("t", []awscloudwatch.IMetric{
 		s.keys.Metric(jsii.String("ReadThrottleEvents"), options("Sum")),
@@ -136,6 +188,11 @@ func sum(prefix string, all []awscloudwatch.IMetric) awscloudwatch.IMetric {
 	return awscloudwatch.NewMathExpression(&awscloudwatch.MathExpressionProps{
 		Expression: &expression, UsingMetrics: &metrics, Period: options("").Period, Label: jsii.String("in all"),
 	})
+}
+
+// hourly is for what is measured once an hour.
+func hourly(statistic string) *awscloudwatch.MetricOptions {
+	return &awscloudwatch.MetricOptions{Statistic: &statistic, Period: awscdk.Duration_Hours(jsii.Number(1))}
 }
 
 func options(statistic string) *awscloudwatch.MetricOptions {

@@ -27,7 +27,8 @@ import (
 //	disposable        true: tables, peppers and log group go with the stack
 //	domains           {"production": {"name", "certificateArn", "hostedZoneId"}}, by stage
 //	throttle          {"production": {"rate", "burst"}}, by stage: requests a second
-//	alarmEmail        who is told of alarms; empty: nobody
+//	alarmEmail        who is told of alarms, which are about this installation; empty: nobody
+//	alertEmail        who is told of alerts, which are about keys of any account; empty: nobody
 //	logRetentionDays  of all logs
 //	accountLogRole    false: another stack gives API Gateway its role for logs (see logs.go)
 //	cliCredentials    true: deploy as whoever runs cdk, and not through the bootstrap's roles
@@ -38,6 +39,7 @@ type deployment struct {
 	Domains          map[string]domain
 	Throttle         map[string]throttle
 	AlarmEmail       string
+	AlertEmail       string
 	LogRetentionDays int
 	AccountLogRole   bool
 	CLICredentials   bool
@@ -131,10 +133,8 @@ func parseContext(context map[string]any, read func(string) ([]byte, error)) (de
 	p.value("disposable", &d.Disposable, "true or false")
 	p.value("accountLogRole", &d.AccountLogRole, "true or false")
 	p.value("cliCredentials", &d.CLICredentials, "true or false")
-	p.text("alarmEmail", &d.AlarmEmail)
-	if a, err := mail.ParseAddress(d.AlarmEmail); d.AlarmEmail != "" && (err != nil || a.Address != d.AlarmEmail) {
-		p.fail("alarmEmail", "want an address such as ops@example.com")
-	}
+	p.email("alarmEmail", &d.AlarmEmail)
+	p.email("alertEmail", &d.AlertEmail)
 	p.value("logRetentionDays", &d.LogRetentionDays, "a whole number")
 	if !slices.Contains(logRetentions, d.LogRetentionDays) {
 		p.fail("logRetentionDays", "want one of %v, which are CloudWatch's", logRetentions)
@@ -183,6 +183,14 @@ func (p *contextParser) text(field string, target *string) {
 	}
 }
 
+// email reads an address and nothing around it; empty: nobody's.
+func (p *contextParser) email(field string, target *string) {
+	p.text(field, target)
+	if a, err := mail.ParseAddress(*target); *target != "" && (err != nil || a.Address != *target) {
+		p.fail(field, "want an address such as ops@example.com")
+	}
+}
+
 // value reads what is no string, and takes a string that holds it in JSON.
 func (p *contextParser) value(field string, target any, want string) {
 	if v, ok := p.take(field); ok {
@@ -210,6 +218,7 @@ func unquote(text []byte) []byte {
 // settingsFields are the fields of config.Settings that are no texts themselves.
 var settingsFields = []string{
 	"prefixes", "sharedStage", "plans", "developmentFactor", "retentionDays", "authorizerCacheSeconds", "corsOrigins",
+	"webhookRetrySeconds",
 }
 
 // settings reads the preset and the fields that are config's, which checks them.

@@ -88,7 +88,7 @@ func TestCDKJSONShowsEveryFieldWithItsDefault(t *testing.T) {
 			t.Errorf("%s: context.go knows no such field", name)
 		}
 	}
-	for _, name := range []string{"stackName", "preset", "routes", "arch", "disposable", "domains", "throttle", "alarmEmail", "logRetentionDays", "accountLogRole", "cliCredentials"} {
+	for _, name := range []string{"stackName", "preset", "routes", "arch", "disposable", "domains", "throttle", "alarmEmail", "alertEmail", "logRetentionDays", "accountLogRole", "cliCredentials"} {
 		if _, ok := file.Context[name]; !ok {
 			t.Errorf("cdk.json does not show %s", name)
 		}
@@ -99,17 +99,17 @@ func TestCDKJSONShowsEveryFieldWithItsDefault(t *testing.T) {
 func TestFieldsMayComeFromTheCommandLine(t *testing.T) {
 	d := parsed(t, `{
 		"arch": "x86_64", "disposable": "true", "logRetentionDays": "7", "authorizerCacheSeconds": "0", "sharedStage": "true",
-		"corsOrigins": "[\"https://a.example\"]", "defaultPlan": "pro", "alarmEmail": "ops@example.com",
-		"domains": "{\"shared\":{\"name\":\"api.example.com\",\"certificateArn\":\"arn:aws:acm:eu-west-1:123456789012:certificate/a-1\"}}",
+		"corsOrigins": "[\"https://a.example\"]", "defaultPlan": "pro", "alarmEmail": "ops@example.com", "alertEmail": "team@example.com",
+		"webhookRetrySeconds": "[30]", "domains": "{\"shared\":{\"name\":\"api.example.com\",\"certificateArn\":\"arn:aws:acm:eu-west-1:123456789012:certificate/a-1\"}}",
 		"throttle": "{\"production\":{\"rate\":5000}}", "retentionDays": "30"
 	}`)
 	want := deployment{
-		StackName: "Keyreeve", Arch: "x86_64", Disposable: true, LogRetentionDays: 7, AccountLogRole: true, AlarmEmail: "ops@example.com",
+		StackName: "Keyreeve", Arch: "x86_64", Disposable: true, LogRetentionDays: 7, AccountLogRole: true, AlarmEmail: "ops@example.com", AlertEmail: "team@example.com",
 		Domains: map[string]domain{"shared": {Name: "api.example.com", CertificateARN: "arn:aws:acm:eu-west-1:123456789012:certificate/a-1"}},
 		Throttle: map[string]throttle{
 			"production": {5000, 2000}, "staging": {100, 200}, "development": {100, 200}, "shared": {1000, 2000},
 		},
-		SettingsJSON: `{"authorizerCacheSeconds":0,"corsOrigins":["https://a.example"],"defaultPlan":"pro","retentionDays":30,"sharedStage":true}`,
+		SettingsJSON: `{"authorizerCacheSeconds":0,"corsOrigins":["https://a.example"],"defaultPlan":"pro","retentionDays":30,"sharedStage":true,"webhookRetrySeconds":[30]}`,
 		Table:        route.Default(),
 	}
 	if diff := cmp.Diff(want, d, sameTable, cmpopts.IgnoreFields(deployment{}, "Settings")); diff != "" {
@@ -175,6 +175,8 @@ func TestAnErrorNamesTheFieldAndQuotesNoValue(t *testing.T) {
 		`{"cliCredentials": "` + pasted + `"}`:                        "cliCredentials: want true or false",
 		`{"alarmEmail": "` + pasted + `"}`:                            "alarmEmail: want an address",
 		`{"alarmEmail": "Ops <ops@example.com>"}`:                     "alarmEmail: want an address",
+		`{"alertEmail": "` + pasted + `"}`:                            "alertEmail: want an address",
+		`{"webhookRetrySeconds": [0]}`:                                "webhookRetrySeconds[0]: want 1 to 86400",
 		`{"logRetentionDays": 31}`:                                    "logRetentionDays: want one of [1 3 5 7 14 30 ",
 		`{"logRetentionDays": "soon"}`:                                "logRetentionDays: want a whole number",
 		`{"preset": "` + pasted + `"}`:                                "preset: want a name in infra/presets, or a file",

@@ -3,6 +3,8 @@ package main
 import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/jsii-runtime-go"
+
+	"github.com/keyreeve/keyreeve/pkg/emf"
 )
 
 // makeDashboard makes one page with what an operator looks at first: who calls and with
@@ -31,7 +33,22 @@ func (s *stack) makeDashboard() {
 			s.keys.Metric(jsii.String("ConsumedWriteCapacityUnits"), options("Sum"))),
 		graph("Stream: age of the records in hand, ms; records given up",
 			s.functions[streamFunction].Metric(jsii.String("IteratorAge"), options("Maximum")),
-			s.gaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
+			s.streamGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
+	)
+	d.AddWidgets(
+		graph("Log lines counted, and not understood", s.own(emf.LinesCounted, options("Sum")), s.own(emf.LinesUnreadable, options("Sum"))),
+		graph("From a request to its being counted, ms; batches given up",
+			s.own(emf.Lag, options("p50")), s.own(emf.Lag, options("Maximum")),
+			s.usageGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
+		graph("Largest difference of a key's two counts", s.own(emf.Drift, hourly("Maximum"))),
+	)
+	d.AddWidgets(
+		graph("Alerts", s.own(emf.AlertsPublished, options("Sum"))),
+		graph("Webhooks: delivered, failed, given up", s.own(emf.WebhooksDelivered, options("Sum")),
+			s.own(emf.WebhooksFailed, options("Sum")), s.own(emf.WebhooksDead, options("Sum"))),
+		graph("Alerts: age of those in hand, ms; given up",
+			s.functions[notifyFunction].Metric(jsii.String("IteratorAge"), options("Maximum")),
+			s.notifyGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
 	)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
@@ -20,6 +21,9 @@ const (
 	sampleFunction     = "sample"
 	streamFunction     = "stream"
 	adminFunction      = "admin"
+	keysFunction       = "keys"
+	usageFunction      = "usage"
+	notifyFunction     = "notify"
 )
 
 // function is a row of the function table: what functions/functions.go has under the same
@@ -45,7 +49,7 @@ var functions = []function{
 		calls: func(s *stack) []grant { return []grant{s.readKey(), s.redigest(), s.readPeppers()} },
 	},
 	{
-		name: "keys", does: "Lists, creates, changes and revokes keys", routed: true, memoryMB: 512, timeout: 20,
+		name: keysFunction, does: "Lists, creates, changes and revokes keys, and shows their use", routed: true, memoryMB: 512, timeout: 20,
 		calls: func(s *stack) []grant {
 			return []grant{
 				// Lists are a Query, changes a transaction of the other four, whose outcome a
@@ -54,6 +58,8 @@ var functions = []function{
 				// A key's meter is put with it, counts this function's own requests, and is read
 				// for the list.
 				{"Meters", actions("dynamodb", "PutItem", "UpdateItem", "BatchGetItem"), s.meters.TableArn(), nil},
+				{"ShowUsage", actions("dynamodb", "Query", "BatchGetItem"), s.usage.TableArn(), nil},
+				{"Alerts", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"), s.alerts.TableArn(), nil},
 				s.readPeppers(),
 			}
 		},
@@ -71,10 +77,33 @@ var functions = []function{
 			return []grant{
 				s.readKey(),
 				{"SettleMeters", actions("dynamodb", "UpdateItem"), s.meters.TableArn(), nil},
-				// Lambda's poller, which works with the function's role
-				// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/iam-policy-example-lamda-process-dynamodb-streams.html).
-				{"PollStream", actions("dynamodb", "DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"), s.keys.TableStreamArn(), nil},
-				{"GiveUp", actions("sqs", "SendMessage"), s.gaveUp.QueueArn(), nil},
+				pollStream(s.keys),
+				giveUp(s.streamGaveUp),
+			}
+		},
+	},
+	{
+		name: usageFunction, does: "Counts requests by the lines of the logs, and raises alerts", memoryMB: 512, timeout: usageTimeout,
+		calls: func(s *stack) []grant {
+			return []grant{
+				{"CountUsage", actions("dynamodb", "BatchGetItem", "PutItem", "UpdateItem"), s.usage.TableArn(), nil},
+				{"RaiseAlerts", actions("dynamodb", "PutItem", "UpdateItem"), s.alerts.TableArn(), nil},
+				s.readKey(),
+				s.sweepKeys(),
+				giveUp(s.usageGaveUp),
+				{"Redrive", actions("sqs", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes"), s.usageGaveUp.QueueArn(), nil},
+			}
+		},
+	},
+	{
+		name: notifyFunction, does: "Delivers alerts to the event bus and to webhooks", memoryMB: 256, timeout: 60,
+		calls: func(s *stack) []grant {
+			return []grant{
+				{"Deliveries", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"), s.alerts.TableArn(), nil},
+				s.readPeppers(),
+				{"PublishAlerts", actions("events", "PutEvents"), s.bus.EventBusArn(), nil},
+				pollStream(s.alerts),
+				giveUp(s.notifyGaveUp),
 			}
 		},
 	},
@@ -137,13 +166,29 @@ func (s *stack) redigest() grant {
 	}}
 }
 
+// sweepKeys lets the usage function go through the keys table, and see of an item what it
+// looks for and none of the digests. Select is what a request for no attribute in
+// particular would differ in
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_examples_dynamodb_attributes.html).
+func (s *stack) sweepKeys() grant {
+	return grant{"SweepKeys", actions("dynamodb", "Scan"), s.keys.TableArn(), map[string]any{
+		"ForAllValues:StringEquals": map[string]any{"dynamodb:Attributes": []string{dynamo.PartitionKey, dynamo.SortKey}},
+		"StringEquals":              map[string]any{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
+	}}
+}
+
+// giveUp lets Lambda, which works with the function's role here too, put into a queue what
+// the function could not do.
+func giveUp(queue awssqs.Queue) grant {
+	return grant{"GiveUp", actions("sqs", "SendMessage"), queue.QueueArn(), nil}
+}
+
 func (s *stack) readPeppers() grant {
 	return grant{"ReadPeppers", actions("secretsmanager", "GetSecretValue"), s.pepper.SecretArn(), nil}
 }
 
 // makeFunctions makes the functions, each with its role and its log group.
 func (s *stack) makeFunctions(asset string) {
-	s.makeQueue()
 	code := awslambda.Code_FromAsset(&asset, nil)
 	for i := range functions {
 		if f := &functions[i]; s.uses(f) {
@@ -157,6 +202,7 @@ func (s *stack) function(f *function, code awslambda.Code) awslambda.Function {
 	// the name of them all.
 	scope := constructs.NewConstruct(s.cdk, jsii.String(title(f.name)+"Function"))
 	log := s.logGroup(scope, "Log")
+	s.logs[f.name] = log
 	architecture := awslambda.Architecture_ARM_64()
 	if s.d.Arch == "x86_64" {
 		architecture = awslambda.Architecture_X86_64()
@@ -178,7 +224,7 @@ func (s *stack) function(f *function, code awslambda.Code) awslambda.Function {
 	resource(fn).AddDeletionOverride(jsii.String("DependsOn"))
 	waive(fn,
 		waiver{"CKV_AWS_115", "a reserve would be taken from the account's other functions; the stages are throttled instead"},
-		waiver{"CKV_AWS_116", "whoever invokes it waits for the answer; the stream's failures go to a queue"},
+		waiver{"CKV_AWS_116", "whoever invokes it waits for the answer; what streams and logs bring and fails goes to queues"},
 		waiver{"CKV_AWS_117", "it talks to AWS's public endpoints alone; a VPC would add endpoints at 7 USD a month each"},
 		waiver{"CKV_AWS_173", "no secret is in the environment"},
 	)
@@ -193,8 +239,17 @@ func (s *stack) environment(f *function) *map[string]*string {
 		"PEPPER_SECRET":     s.pepper.SecretArn(),
 		"KEYREEVE_SETTINGS": &s.d.SettingsJSON,
 	}
-	if f.name == sampleFunction {
+	switch f.name {
+	case keysFunction:
+		env["USAGE_TABLE"], env["ALERTS_TABLE"] = s.usage.TableName(), s.alerts.TableName()
+	case sampleFunction:
 		env["SAMPLE_TABLE"] = s.sample.TableName()
+	case usageFunction:
+		env["USAGE_TABLE"], env["ALERTS_TABLE"] = s.usage.TableName(), s.alerts.TableName()
+		env["METRICS_NAMESPACE"] = s.namespace()
+	case notifyFunction:
+		env["ALERTS_TABLE"], env["EVENT_BUS"] = s.alerts.TableName(), s.bus.EventBusName()
+		env["METRICS_NAMESPACE"] = s.namespace()
 	}
 	if s.d.RoutesJSON != nil {
 		env["ROUTES_FILE"] = jsii.String(routesFile) // Lambda starts a function in its code's directory

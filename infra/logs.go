@@ -9,57 +9,25 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
-	"github.com/keyreeve/keyreeve/pkg/verify"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 )
 
-// logField is a member of an access log's line: its name, and the $context variable that
-// API Gateway puts in
-// (https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html).
-type logField struct{ name, variable string }
-
-// logFields are the members of a line. The local gateway's lines (gateway.Entry) have the
-// same names, and a test holds the two together.
-//
-// No header, query or path is among them, for a client may put a key there by mistake;
-// resourcePath is the route's own. Neither is anything else of a length that a client
-// chooses: a line stays below maxLogLine. requestId is what clients are told, and clients
-// may choose it; extendedRequestId is API Gateway's alone, so it tells whether two lines
-// are the same request.
-var logFields = []logField{
-	{"requestId", "requestId"},
-	{"extendedRequestId", "extendedRequestId"},
-	{"requestTimeEpoch", "requestTimeEpoch"},
-	{"stage", "stage"},
-	{"httpMethod", "httpMethod"},
-	{"resourcePath", "resourcePath"},
-	{"protocol", "protocol"},
-	{"status", "status"},
-	{"responseLength", "responseLength"},
-	{"responseLatency", "responseLatency"},
-	{"integrationLatency", "integrationLatency"},
-	{"authorizerLatency", "authorizer.latency"},
-	{"principalId", "authorizer.principalId"},
-	{"keyId", "authorizer." + verify.FieldKeyID},
-	{"accountId", "authorizer." + verify.FieldAccountID},
-	{"sourceIp", "identity.sourceIp"},
-	{responseTypeField, "error.responseType"},
-}
-
-const responseTypeField = "responseType" // which gateway response a client got; "-": none
-
-// maxLogLine is the longest line in bytes.
+// maxLogLine bounds a line up to what clients choose, in bytes. API Gateway cuts events of
+// its execution log off at that length and does not say what it does to these; the fields
+// that may be of any length are the last two, so that nothing else would be lost.
 const maxLogLine = 1024
 
-// accessLogFormat is a line of JSON. Every value is in quotes: API Gateway writes "-" for
-// what there is not, numbers too.
+// accessLogFormat is a line of JSON of logline's fields, which the function usage reads.
+// Every value is in quotes: API Gateway writes "-" for what there is not, numbers too.
 func accessLogFormat() string {
 	quoted := func(s string) string {
 		text, _ := json.Marshal(s) // a string always has its JSON
 		return string(text)
 	}
-	members := make([]string, len(logFields))
-	for i, f := range logFields {
-		members[i] = quoted(f.name) + ":" + quoted("$context."+f.variable)
+	fields := logline.Fields()
+	members := make([]string, len(fields))
+	for i, f := range fields {
+		members[i] = quoted(f.Name) + ":" + quoted("$context."+f.Variable)
 	}
 	return "{" + strings.Join(members, ",") + "}"
 }

@@ -24,6 +24,9 @@ func (s *stack) makeOutputs() {
 		` --payload '{"action":"create-account","accountId":%q}' /dev/stdout`,
 		*s.cdk.Region(), *s.functions[adminFunction].FunctionName(), firstAccount)
 	s.output("CreateFirstAccount", &command, "Run it once: it prints the root key of a first account")
+	s.output("AlertTopicArn", s.alertTopic.TopicArn(), "Subscribe to it to be told of alerts")
+	redrive := fmt.Sprintf(`aws lambda update-event-source-mapping --region %s --uuid %s --enabled`, *s.cdk.Region(), *s.redrive)
+	s.output("RedriveUsage", &redrive, "After UsageGaveUpAlarm and its cause: counts what the queue holds; with --no-enabled it stops, once the queue is empty")
 }
 
 func (s *stack) output(id string, value *string, description string) {

@@ -1,17 +1,17 @@
 package main
 
 import (
-	"encoding/json"
-	"reflect"
+	stdcmp "cmp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/keyreeve/keyreeve/infra/local/gateway"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 )
 
 // Roles and the stream's filter go by a prefix that is dynamo's to choose.
@@ -43,59 +43,70 @@ var longest = map[string]string{
 	"responseLatency":        "300000",
 	"integrationLatency":     "300000",
 	"authorizer.latency":     "300000",
-	"authorizer.principalId": "a1b2c3d4",
 	"authorizer.keyId":       "a1b2c3d4",
 	"authorizer.accountId":   strings.Repeat("a", 64), // keys: 1 to 64
+	"authorizer.environment": development,
+	"authorizer.generation":  "9007199254740992", // what logline reads at most
 	"identity.sourceIp":      "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255",
+	"identity.userAgent":     strings.Repeat("u", 8<<10), // a header of all that API Gateway takes
 	"error.responseType":     "AUTHORIZER_CONFIGURATION_ERROR",
 }
 
-func TestALineOfTheAccessLogIsJSONAndShorterThan1024Bytes(t *testing.T) {
-	fill := func(value func(variable string) string) string {
-		line := accessLogFormat()
-		for _, f := range slices.Backward(logFields) { // authorizer.… before what others begin with
-			line = strings.ReplaceAll(line, `"$context.`+f.variable+`"`, `"`+value(f.variable)+`"`)
-		}
-		return line
+// line is what API Gateway makes of the access log's format.
+func line(value func(variable string) string) string {
+	text := accessLogFormat()
+	for _, f := range slices.Backward(logline.Fields()) { // authorizer.… before what others begin with
+		text = strings.ReplaceAll(text, `"$context.`+f.Variable+`"`, `"`+value(f.Variable)+`"`)
 	}
-	full := fill(func(variable string) string {
+	return text
+}
+
+// Whatever clients choose, a line is shorter up to there than where API Gateway may cut it
+// off, and what is left is read.
+func TestALineOfTheAccessLogIsReadByWhoCounts(t *testing.T) {
+	full := line(func(variable string) string {
 		if longest[variable] == "" {
 			t.Errorf("%s: this test does not know how long it can get", variable)
 		}
 		return longest[variable]
 	})
-	if len(full) >= maxLogLine || strings.Contains(full, "$") {
-		t.Errorf("the longest line has %d bytes, want less than %d:\n%s", len(full), maxLogLine, full)
+	own := strings.Index(full, longest["requestId"])
+	if own < 0 || own >= maxLogLine || strings.Contains(full, "$") {
+		t.Errorf("the longest line has %d bytes before what clients choose, want less than %d:\n%s", own, maxLogLine, full)
 	}
-	t.Logf("the longest line has %d bytes", len(full))
-	for name, line := range map[string]string{"full": full, "nothing": fill(func(string) string { return "-" })} {
-		var members map[string]string
-		if err := json.Unmarshal([]byte(line), &members); err != nil || len(members) != len(logFields) {
-			t.Errorf("%s: %d members of %d, error %v", name, len(members), len(logFields), err)
+	t.Logf("at most %d bytes before what clients choose", own)
+	want := logline.Access{
+		ExtendedRequestID: longest["extendedRequestId"], Time: time.UnixMilli(1700000000000).UTC(), Stage: development,
+		Method: longest["httpMethod"], Route: longest["resourcePath"], Protocol: "HTTP/1.1", Status: 200, ResponseLength: 10485760,
+		Latency: 300 * time.Second, IntegrationLatency: 300 * time.Second, AuthorizerLatency: 300 * time.Second,
+		KeyID: "a1b2c3d4", AccountID: longest["authorizer.accountId"], Environment: development, Generation: 9007199254740992,
+		SourceIP: longest["identity.sourceIp"], ResponseType: longest["error.responseType"],
+	}
+	whole, cut := want, want
+	whole.RequestID, whole.UserAgent = longest["requestId"], longest["identity.userAgent"][:logline.MaxUserAgent]
+	for name, c := range map[string]struct {
+		text string
+		want logline.Access
+	}{"whole": {full, whole}, "cut off": {full[:own], cut}} {
+		got, err := logline.ParseAccess(c.text)
+		if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
+			t.Errorf("%s: error %v (-want +got)\n%s", name, err, diff)
 		}
+	}
+	// A request that no function and no authorizer saw.
+	bare := map[string]string{"extendedRequestId": "e", "requestTimeEpoch": "1700000000000", "stage": production, "status": "404"}
+	got, err := logline.ParseAccess(line(func(variable string) string { return stdcmp.Or(bare[variable], "-") }))
+	if diff := cmp.Diff(logline.Access{ExtendedRequestID: "e", Time: want.Time, Stage: production, Status: 404}, got); err != nil || diff != "" {
+		t.Errorf("with nothing but dashes: error %v (-want +got)\n%s", err, diff)
 	}
 }
 
-func TestTheAccessLogHoldsNothingThatAClientCouldPutAKeyInto(t *testing.T) {
-	for _, f := range logFields {
-		for _, bad := range []string{"path", "querystring", "header", "identity.userAgent", "identity.apiKey", "error.message", "integrationErrorMessage", "authorizer.error", "wafResponse"} {
-			if f.variable == bad || strings.Contains(f.variable, "request.") {
-				t.Errorf("%s is logged: %s", f.name, f.variable)
+func TestTheAccessLogHoldsNoHeaderQueryOrPath(t *testing.T) {
+	for _, f := range logline.Fields() {
+		for _, bad := range []string{"path", "querystring", "header", "identity.apiKey", "error.message", "integrationErrorMessage", "authorizer.error", "wafResponse"} {
+			if f.Variable == bad || strings.Contains(f.Variable, "request.") {
+				t.Errorf("%s is logged: %s", f.Name, f.Variable)
 			}
-		}
-	}
-}
-
-// Who reads lines of the one reads lines of the other.
-func TestTheLocalGatewaysLinesHaveTheSameMembers(t *testing.T) {
-	local := map[string]bool{}
-	for i := range reflect.TypeFor[gateway.Entry]().NumField() {
-		name, _, _ := strings.Cut(reflect.TypeFor[gateway.Entry]().Field(i).Tag.Get("json"), ",")
-		local[name] = true
-	}
-	for _, f := range logFields {
-		if !local[f.name] {
-			t.Errorf("%s is in no line of the local gateway", f.name)
 		}
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsevents"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
@@ -20,14 +22,18 @@ type stack struct {
 	cdk awscdk.Stack
 	d   deployment
 
-	keys, meters awsdynamodb.Table
-	sample       awsdynamodb.Table // nil: no route is the sample's
-	pepper       awssecretsmanager.Secret
-	gaveUp       awssqs.Queue // what the stream function could not do
-	functions    map[string]awslambda.Function
-	accessLog    awslogs.LogGroup
-	api          awsapigateway.RestApi
-	stages       map[string]awsapigateway.Stage
+	keys, meters, usage, alerts             awsdynamodb.Table
+	sample                                  awsdynamodb.Table // nil: no route is the sample's
+	pepper                                  awssecretsmanager.Secret
+	streamGaveUp, usageGaveUp, notifyGaveUp awssqs.Queue
+	bus                                     awsevents.EventBus // where alerts go
+	alertTopic                              awssns.Topic       // and then
+	functions                               map[string]awslambda.Function
+	logs                                    map[string]awslogs.LogGroup // of functions
+	accessLog                               awslogs.LogGroup
+	api                                     awsapigateway.RestApi
+	stages                                  map[string]awsapigateway.Stage
+	redrive                                 *string // id of the mapping from usageGaveUp
 }
 
 // newStack makes the stack; asset is the directory of the functions' code.
@@ -41,10 +47,12 @@ func newStack(scope constructs.Construct, d deployment, asset string) *stack {
 	}
 	s := &stack{
 		cdk: awscdk.NewStack(scope, &d.StackName, props), d: d,
-		functions: map[string]awslambda.Function{}, stages: map[string]awsapigateway.Stage{},
+		functions: map[string]awslambda.Function{}, logs: map[string]awslogs.LogGroup{}, stages: map[string]awsapigateway.Stage{},
 	}
 	s.makeTables()
 	s.makePepper()
+	s.makeQueues()
+	s.makeBus()
 	s.makeFunctions(asset)
 	s.makeAccessLog()
 	s.makeAPI()
@@ -52,6 +60,10 @@ func newStack(scope constructs.Construct, d deployment, asset string) *stack {
 	s.makeGatewayResponses()
 	s.makeDomains()
 	s.subscribeToKeys()
+	s.subscribeToLogs()
+	s.keepWhatUsageGivesUp()
+	s.sweepEveryHour()
+	s.subscribeToAlerts()
 	s.makeAlarms()
 	s.makeDashboard()
 	s.makeOutputs()

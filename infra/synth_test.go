@@ -225,6 +225,12 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 	keyItemsOnly := object{"dynamodb:LeadingKeys": []any{"K#*"}}
 	readKey := statement{"ReadKey", []string{"dynamodb:GetItem"}, "${Keys.Arn}", object{"ForAllValues:StringLike": keyItemsOnly}}
 	readPeppers := statement{"ReadPeppers", []string{"secretsmanager:GetSecretValue"}, "${Pepper}", nil}
+	pollStream := func(table string) statement {
+		return statement{"PollStream", []string{"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}, "${" + table + ".StreamArn}", nil}
+	}
+	giveUp := func(queue string) statement {
+		return statement{"GiveUp", []string{"sqs:SendMessage"}, "${" + queue + ".Arn}", nil}
+	}
 	writeLog := func(function string) statement {
 		return statement{"WriteLog", []string{"logs:CreateLogStream", "logs:PutLogEvents"}, "${" + function + "FunctionLog.Arn}", nil}
 	}
@@ -242,6 +248,8 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 		"keys": {
 			{"Keys", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"}, "${Keys.Arn}", nil},
 			{"Meters", []string{"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:BatchGetItem"}, "${Meters.Arn}", nil},
+			{"ShowUsage", []string{"dynamodb:Query", "dynamodb:BatchGetItem"}, "${Usage.Arn}", nil},
+			{"Alerts", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}, "${Alerts.Arn}", nil},
 			readPeppers,
 			writeLog("Keys"),
 		},
@@ -254,9 +262,29 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 		"stream": {
 			readKey,
 			{"SettleMeters", []string{"dynamodb:UpdateItem"}, "${Meters.Arn}", nil},
-			{"PollStream", []string{"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}, "${Keys.StreamArn}", nil},
-			{"GiveUp", []string{"sqs:SendMessage"}, "${StreamGaveUp.Arn}", nil},
+			pollStream("Keys"),
+			giveUp("StreamGaveUp"),
 			writeLog("Stream"),
+		},
+		"usage": {
+			{"CountUsage", []string{"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Usage.Arn}", nil},
+			{"RaiseAlerts", []string{"dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Alerts.Arn}", nil},
+			readKey,
+			{"SweepKeys", []string{"dynamodb:Scan"}, "${Keys.Arn}", object{
+				"ForAllValues:StringEquals": object{"dynamodb:Attributes": []any{"pk", "sk"}},
+				"StringEquals":              object{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
+			}},
+			giveUp("UsageGaveUp"),
+			{"Redrive", []string{"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}, "${UsageGaveUp.Arn}", nil},
+			writeLog("Usage"),
+		},
+		"notify": {
+			{"Deliveries", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}, "${Alerts.Arn}", nil},
+			readPeppers,
+			{"PublishAlerts", []string{"events:PutEvents"}, "${AlertBus.Arn}", nil},
+			pollStream("Alerts"),
+			giveUp("NotifyGaveUp"),
+			writeLog("Notify"),
 		},
 		"admin": {
 			{"Keys", []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Keys.Arn}", nil},
@@ -300,7 +328,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 				t.Errorf("role %s is no function's", r.id)
 			}
 		case "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::User", "AWS::IAM::Group",
-			"AWS::SecretsManager::ResourcePolicy", "AWS::SNS::TopicPolicy", "AWS::Lambda::Url", "AWS::Lambda::LayerVersionPermission":
+			"AWS::SecretsManager::ResourcePolicy", "AWS::Events::EventBusPolicy", "AWS::DynamoDB::ResourcePolicy", "AWS::Lambda::Url", "AWS::Lambda::LayerVersionPermission":
 			t.Errorf("%s is a %s", r.id, r.Type)
 		}
 	}
@@ -309,21 +337,58 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestOnlyAPIGatewayMayInvokeAFunction(t *testing.T) {
+func TestWhoMayInvokeAFunction(t *testing.T) {
 	got := map[string][]string{}
 	for _, p := range defaults().of("AWS::Lambda::Permission") {
-		if p.Properties["Principal"] != "apigateway.amazonaws.com" || p.Properties["Action"] != "lambda:InvokeFunction" {
+		if p.Properties["Action"] != "lambda:InvokeFunction" {
 			t.Errorf("%s: %v may %v", p.id, p.Properties["Principal"], p.Properties["Action"])
 		}
 		f := readable(p.Properties["FunctionName"])
-		got[f] = append(got[f], readable(p.Properties["SourceArn"]))
+		got[f] = append(got[f], p.Properties["Principal"].(string)+" for "+readable(p.Properties["SourceArn"]))
 		slices.Sort(got[f])
 	}
-	const api = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}"
+	const api = "apigateway.amazonaws.com for arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}"
 	want := map[string][]string{
 		"${AuthorizerFunction.Arn}": {api + "/authorizers/${AuthorizationAuthorizer}", api + "/authorizers/${KeyAuthorizer}"},
 		"${KeysFunction.Arn}":       {api + "/*/*/*"},
 		"${SampleFunction.Arn}":     {api + "/*/*/*"},
+		"${UsageFunction.Arn}": {
+			"events.amazonaws.com for ${SweepKeys.Arn}",
+			"logs.amazonaws.com for ${AccessLog.Arn}", "logs.amazonaws.com for ${AuthorizerFunctionLog.Arn}",
+			"logs.amazonaws.com for ${KeysFunctionLog.Arn}", "logs.amazonaws.com for ${SampleFunctionLog.Arn}",
+		},
+		"${NotifyFunction.Arn}": {"events.amazonaws.com for ${DeliverAgain.Arn}"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// Who may do what to the queues and the topic besides the functions' roles.
+func TestQueuesAndTopicsTakeNothingFromStrangers(t *testing.T) {
+	const tls = "Deny"
+	got := map[string][]string{}
+	for _, kind := range []string{"AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"} {
+		for _, p := range defaults().of(kind) {
+			for _, s := range many(dig(p.Properties, "PolicyDocument", "Statement")) {
+				text := fmt.Sprintf("%v %v %v", dig(s, "Effect"), dig(s, "Action"), readable(dig(s, "Principal", "Service")))
+				if dig(s, "Effect") == tls {
+					if dig(s, "Condition", "Bool", "aws:SecureTransport") != "false" {
+						t.Errorf("%s: %v", p.id, s)
+					}
+					text = "TLS"
+				} else if arn := dig(s, "Condition", "ArnEquals", "aws:SourceArn"); arn != nil {
+					text += " for " + readable(arn)
+				}
+				got[name(p.id)] = append(got[name(p.id)], text)
+			}
+		}
+	}
+	want := map[string][]string{
+		"StreamGaveUpPolicy": {"TLS"},
+		"UsageGaveUpPolicy":  {"TLS"},
+		"NotifyGaveUpPolicy": {"TLS", "Allow sqs:SendMessage events.amazonaws.com for ${AlertsToTopic.Arn}"},
+		"AlertTopicPolicy":   {"TLS", "Allow sns:Publish events.amazonaws.com"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -339,7 +404,7 @@ func wildcards(v any, at string) (found []string) {
 			case "Resource", "SourceArn", "Principal", "NotResource", "NotPrincipal", "Action", "NotAction", "ManagedPolicyArns":
 				for _, one := range many(e) {
 					if text := readable(one); strings.Contains(text, "*") || n == "ManagedPolicyArns" || strings.HasPrefix(n, "Not") ||
-						n == "Resource" && strings.HasSuffix(text, "Log.Arn}") { // an ARN of a log group ends with ":*"
+						(n == "Resource" || n == "SourceArn") && strings.HasSuffix(text, "Log.Arn}") { // an ARN of a log group ends with ":*"
 						found = append(found, at+n+" "+text)
 					}
 				}
@@ -384,7 +449,7 @@ func TestTables(t *testing.T) {
 		}
 		return schema, attributes
 	}
-	table := func(protected bool, ttl, stream bool, keys ...string) object {
+	table := func(protected bool, ttl bool, stream string, keys ...string) object {
 		s, a := schema(keys...)
 		out := object{
 			"KeySchema": s, "AttributeDefinitions": a, "BillingMode": "PAY_PER_REQUEST", "DeletionProtectionEnabled": protected,
@@ -393,8 +458,8 @@ func TestTables(t *testing.T) {
 		if ttl {
 			out["TimeToLiveSpecification"] = object{"AttributeName": "ttl", "Enabled": true}
 		}
-		if stream {
-			out["StreamSpecification"] = object{"StreamViewType": "NEW_AND_OLD_IMAGES"}
+		if stream != "" {
+			out["StreamSpecification"] = object{"StreamViewType": stream}
 		}
 		return out
 	}
@@ -404,10 +469,12 @@ func TestTables(t *testing.T) {
 		want   map[string]object
 	}{
 		"defaults": {defaults(), "Retain", map[string]object{
-			"Keys": table(true, true, true, "pk", "sk"), "Meters": table(true, false, false, "id"), "Sample": table(true, true, false, "pk", "sk"),
+			"Keys": table(true, true, "NEW_AND_OLD_IMAGES", "pk", "sk"), "Meters": table(true, false, "", "id"), "Sample": table(true, true, "", "pk", "sk"),
+			"Usage": table(true, true, "", "pk", "sk"), "Alerts": table(true, true, "NEW_IMAGE", "pk", "sk"),
 		}},
 		"everything": {everything(), "Delete", map[string]object{ // disposable, and no route is the sample's
-			"Keys": table(false, true, true, "pk", "sk"), "Meters": table(false, false, false, "id"),
+			"Keys": table(false, true, "NEW_AND_OLD_IMAGES", "pk", "sk"), "Meters": table(false, false, "", "id"),
+			"Usage": table(false, true, "", "pk", "sk"), "Alerts": table(false, true, "NEW_IMAGE", "pk", "sk"),
 		}},
 	} {
 		got := map[string]object{}
@@ -461,7 +528,7 @@ func TestTablesKeepTheirLogicalIDs(t *testing.T) {
 	for _, r := range defaults().of("AWS::DynamoDB::Table") {
 		got = append(got, r.id)
 	}
-	if diff := cmp.Diff([]string{"Keys4E30B592", "Meters6AC7D562", "Sample9DACD4DE"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"Alerts91F83244", "Keys4E30B592", "Meters6AC7D562", "Sample9DACD4DE", "Usage04F2BA28"}, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
@@ -557,8 +624,8 @@ func TestFunctions(t *testing.T) {
 		arch     string
 		handlers []string
 	}{
-		"defaults":   {defaults(), "arm64", []string{"admin", "authorizer", "keys", "sample", "stream"}},
-		"everything": {everything(), "x86_64", []string{"admin", "authorizer", "keys", "stream"}}, // no route is the sample's
+		"defaults":   {defaults(), "arm64", []string{"admin", "authorizer", "keys", "notify", "sample", "stream", "usage"}},
+		"everything": {everything(), "x86_64", []string{"admin", "authorizer", "keys", "notify", "stream", "usage"}}, // no route is the sample's
 	} {
 		var handlers []string
 		codes := map[string]bool{}
@@ -598,8 +665,17 @@ func TestFunctions(t *testing.T) {
 				continue
 			}
 			want := config.Config{KeysTable: "${Keys}", MetersTable: "${Meters}", PepperSecret: "${Pepper}"}
-			if handler == "sample" {
+			namespace := map[string]string{"defaults": "Keyreeve/Keyreeve", "everything": "Keyreeve/Other"}[label]
+			want.MetricsNamespace = "Keyreeve" // config's own: they write no metrics
+			switch handler {
+			case "sample":
 				want.SampleTable = "${Sample}"
+			case "keys":
+				want.UsageTable, want.AlertsTable = "${Usage}", "${Alerts}"
+			case "usage":
+				want.UsageTable, want.AlertsTable, want.MetricsNamespace = "${Usage}", "${Alerts}", namespace
+			case "notify":
+				want.AlertsTable, want.EventBus, want.MetricsNamespace = "${Alerts}", "${AlertBus}", namespace
 			}
 			if label == "everything" {
 				want.RoutesFile = "routes.json"
@@ -607,7 +683,13 @@ func TestFunctions(t *testing.T) {
 					t.Errorf("%s: settings %+v", handler, cfg.Settings)
 				}
 			}
-			got := config.Config{KeysTable: cfg.KeysTable, MetersTable: cfg.MetersTable, SampleTable: cfg.SampleTable, PepperSecret: cfg.PepperSecret, RoutesFile: cfg.RoutesFile}
+			if cfg.WebhooksAnywhere {
+				t.Errorf("%s: %s sends webhooks anywhere", label, handler)
+			}
+			got := config.Config{
+				KeysTable: cfg.KeysTable, MetersTable: cfg.MetersTable, SampleTable: cfg.SampleTable, UsageTable: cfg.UsageTable, AlertsTable: cfg.AlertsTable,
+				PepperSecret: cfg.PepperSecret, RoutesFile: cfg.RoutesFile, EventBus: cfg.EventBus, MetricsNamespace: cfg.MetricsNamespace,
+			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: %s's environment (-want +got)\n%s", label, handler, diff)
 			}
@@ -625,36 +707,160 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
-func TestTheStreamsFailuresEndInAQueue(t *testing.T) {
-	mappings := defaults().of("AWS::Lambda::EventSourceMapping")
-	if len(mappings) != 1 {
-		t.Fatalf("%d event source mappings", len(mappings))
+func TestWhatAStreamBringsAndFailsEndsInAQueue(t *testing.T) {
+	stream := func(table, function, queue string, filter object) object {
+		return object{
+			"EventSourceArn": "${" + table + ".StreamArn}", "FunctionName": "${" + function + "Function}", "DestinationConfig": "${" + queue + ".Arn}",
+			"BatchSize": 100.0, "StartingPosition": "TRIM_HORIZON", "BisectBatchOnFunctionError": true,
+			"MaximumRetryAttempts": 10.0, "MaximumRecordAgeInSeconds": 21600.0, "FunctionResponseTypes": []any{"ReportBatchItemFailures"},
+			"FilterCriteria": filter,
+		}
 	}
-	got := maps.Clone(mappings[0].Properties)
-	for _, n := range []string{"EventSourceArn", "FunctionName"} {
-		got[n] = readable(got[n])
-	}
-	got["DestinationConfig"] = readable(dig(got, "DestinationConfig", "OnFailure", "Destination"))
-	var filter object
-	if err := json.Unmarshal([]byte(dig(many(dig(got, "FilterCriteria", "Filters"))[0], "Pattern").(string)), &filter); err != nil {
-		t.Fatal(err)
-	}
-	got["FilterCriteria"] = filter
-	want := object{
-		"EventSourceArn": "${Keys.StreamArn}", "FunctionName": "${StreamFunction}", "DestinationConfig": "${StreamGaveUp.Arn}",
-		"BatchSize": 100.0, "StartingPosition": "TRIM_HORIZON", "BisectBatchOnFunctionError": true,
-		"MaximumRetryAttempts": 10.0, "MaximumRecordAgeInSeconds": 21600.0, "FunctionResponseTypes": []any{"ReportBatchItemFailures"},
-		"FilterCriteria": object{
+	want := map[string]object{
+		"KeyChanges": stream("Keys", "Stream", "StreamGaveUp", object{
 			"eventName": []any{"INSERT", "MODIFY"},
 			"dynamodb":  object{"Keys": object{"pk": object{"S": []any{object{"prefix": "K#"}}}}},
+		}),
+		"NewAlerts": stream("Alerts", "Notify", "NotifyGaveUp", object{
+			"eventName": []any{"INSERT"},
+			"dynamodb":  object{"Keys": object{"sk": object{"S": []any{object{"prefix": "A#"}}}}},
+		}),
+		// The way back of what was not counted: off, until somebody turns it on.
+		"UsageRedrive": {
+			"EventSourceArn": "${UsageGaveUp.Arn}", "FunctionName": "${UsageFunction}", "Enabled": false, "BatchSize": 1.0,
+			"ScalingConfig": object{"MaximumConcurrency": 2.0}, "FunctionResponseTypes": []any{"ReportBatchItemFailures"},
 		},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("mapping (-want +got)\n%s", diff)
+	got := map[string]object{}
+	for _, m := range defaults().of("AWS::Lambda::EventSourceMapping") {
+		p := maps.Clone(m.Properties)
+		for _, n := range []string{"EventSourceArn", "FunctionName"} {
+			p[n] = readable(p[n])
+		}
+		if to := dig(p, "DestinationConfig", "OnFailure", "Destination"); to != nil {
+			p["DestinationConfig"] = readable(to)
+		}
+		if filters := dig(p, "FilterCriteria", "Filters"); filters != nil {
+			var filter object
+			if err := json.Unmarshal([]byte(dig(many(filters)[0], "Pattern").(string)), &filter); err != nil || len(many(filters)) != 1 {
+				t.Fatal(err, filters)
+			}
+			p["FilterCriteria"] = filter
+		}
+		got[name(m.id)] = p
 	}
-	queue := defaults().one(t, "AWS::SQS::Queue", "StreamGaveUp").Properties
-	if diff := cmp.Diff(object{"MessageRetentionPeriod": 1209600.0, "SqsManagedSseEnabled": true}, queue); diff != "" {
-		t.Errorf("queue (-want +got)\n%s", diff)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("mappings (-want +got)\n%s", diff)
+	}
+}
+
+func TestQueuesKeepWhatWasGivenUpForTwoWeeks(t *testing.T) {
+	want := map[string]object{
+		"StreamGaveUp": {"MessageRetentionPeriod": 1209600.0, "SqsManagedSseEnabled": true},
+		"NotifyGaveUp": {"MessageRetentionPeriod": 1209600.0, "SqsManagedSseEnabled": true},
+		// Six times what the function may take.
+		"UsageGaveUp": {"MessageRetentionPeriod": 1209600.0, "SqsManagedSseEnabled": true, "VisibilityTimeout": 1800.0},
+	}
+	got := map[string]object{}
+	for _, q := range defaults().of("AWS::SQS::Queue") {
+		got[name(q.id)] = q.Properties
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// The usage function gets the whole access log, and of every log that the authorizer or a
+// guard writes what it counts. It must not get its own, or it would never come to an end.
+func TestTheLogsThatRequestsLeaveAreSubscribed(t *testing.T) {
+	const events = `{ $.msg = "refused" || $.msg = "near limit" }`
+	for label, c := range map[string]struct {
+		tp   *template
+		want map[string]string
+	}{
+		"defaults": {defaults(), map[string]string{
+			"${AccessLog}": "", "${AuthorizerFunctionLog}": events, "${KeysFunctionLog}": events, "${SampleFunctionLog}": events,
+		}},
+		"everything": {everything(), map[string]string{"${AccessLog}": "", "${AuthorizerFunctionLog}": events, "${KeysFunctionLog}": events}},
+	} {
+		got := map[string]string{}
+		for _, f := range c.tp.of("AWS::Logs::SubscriptionFilter") {
+			group := readable(f.Properties["LogGroupName"])
+			got[group] = f.Properties["FilterPattern"].(string)
+			if to := readable(f.Properties["DestinationArn"]); to != "${UsageFunction.Arn}" {
+				t.Errorf("%s: %s goes to %s", label, group, to)
+			}
+			// CloudWatch Logs tries the function when the filter is made.
+			waits := false
+			for _, on := range readables(f.DependsOn) {
+				p := c.tp.Resources[on]
+				waits = waits || p.Type == "AWS::Lambda::Permission" && readable(p.Properties["SourceArn"]) == strings.TrimSuffix(group, "}")+".Arn}"
+			}
+			if !waits {
+				t.Errorf("%s: %s is subscribed before it may be: DependsOn %v", label, group, f.DependsOn)
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", label, diff)
+		}
+	}
+}
+
+// What is invoked without anybody waiting, and fails: log lines go into the queue, whole;
+// a turn of the notify function has its next a minute later.
+func TestWhatBecomesOfFailedInvocations(t *testing.T) {
+	want := map[string]object{
+		"${UsageFunction}":  {"MaximumRetryAttempts": 2.0, "MaximumEventAgeInSeconds": 21600.0, "Qualifier": "$LATEST", "DestinationConfig": "${UsageGaveUp.Arn}"},
+		"${NotifyFunction}": {"MaximumRetryAttempts": 0.0, "MaximumEventAgeInSeconds": 60.0, "Qualifier": "$LATEST"},
+	}
+	got := map[string]object{}
+	for _, c := range defaults().of("AWS::Lambda::EventInvokeConfig") {
+		p := maps.Clone(c.Properties)
+		function := readable(p["FunctionName"])
+		delete(p, "FunctionName")
+		if to := dig(p, "DestinationConfig", "OnFailure", "Destination"); to != nil {
+			p["DestinationConfig"] = readable(to)
+		}
+		got[function] = p
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestRulesOfTheEventBus(t *testing.T) {
+	for label, c := range map[string]struct {
+		tp  *template
+		bus string
+	}{"defaults": {defaults(), "Keyreeve"}, "everything": {everything(), "Other"}} {
+		if got := c.tp.one(t, "AWS::Events::EventBus", "AlertBus").Properties["Name"]; got != c.bus {
+			t.Errorf("%s: the bus is called %v, want %s", label, got, c.bus)
+		}
+		want := map[string]string{
+			"SweepKeys":     "rate(1 hour) → ${UsageFunction.Arn}",
+			"DeliverAgain":  "rate(1 minute) → ${NotifyFunction.Arn}",
+			"AlertsToTopic": `${AlertBus} {"source":["keyreeve"]} → ${AlertTopic}, else ${NotifyGaveUp.Arn}`,
+		}
+		got := map[string]string{}
+		for _, r := range c.tp.of("AWS::Events::Rule") {
+			p := r.Properties
+			targets := many(p["Targets"])
+			text := readable(p["ScheduleExpression"])
+			if p["EventPattern"] != nil {
+				text = readable(p["EventBusName"]) + " " + readable(p["EventPattern"])
+			}
+			text += " → " + readable(dig(targets[0], "Arn"))
+			if dead := dig(targets[0], "DeadLetterConfig", "Arn"); dead != nil {
+				text += ", else " + readable(dead)
+			}
+			if len(targets) != 1 || p["State"] != "ENABLED" || dig(targets[0], "RoleArn") != nil || dig(targets[0], "Input") != nil {
+				t.Errorf("%s: %s: %v", label, r.id, p)
+			}
+			got[name(r.id)] = text
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", label, diff)
+		}
 	}
 }
 
@@ -663,7 +869,7 @@ func TestLogsAreKeptAsLongAsChosen(t *testing.T) {
 		tp   *template
 		days float64
 		n    int
-	}{"defaults": {defaults(), 30, 6}, "everything": {everything(), 7, 5}} {
+	}{"defaults": {defaults(), 30, 8}, "everything": {everything(), 7, 7}} {
 		groups := c.tp.of("AWS::Logs::LogGroup")
 		if len(groups) != c.n {
 			t.Errorf("%s: %d log groups, want one for each function and the access log", label, len(groups))
@@ -683,6 +889,16 @@ func TestAlarms(t *testing.T) {
 		"StreamBehindAlarm":       "AWS/Lambda IteratorAge {FunctionName=${StreamFunction}} Maximum >= 300000",
 		"StreamGaveUpAlarm":       "AWS/SQS ApproximateNumberOfMessagesVisible {QueueName=${StreamGaveUp.QueueName}} Maximum >= 1",
 		"StageThrottledAlarm":     "Keyreeve/Keyreeve ThrottledRequests {} Sum >= 1",
+		"UsageFailsAlarm":         "AWS/Lambda Errors {FunctionName=${UsageFunction}} Sum >= 1",
+		"UsageGaveUpAlarm":        "AWS/SQS ApproximateNumberOfMessagesVisible {QueueName=${UsageGaveUp.QueueName}} Maximum >= 1",
+		"UsageLostAlarm":          "AWS/Lambda DestinationDeliveryFailures {FunctionName=${UsageFunction}} Sum >= 1",
+		"UsageBehindAlarm":        "Keyreeve/Keyreeve Lag {} Maximum >= 900000",
+		"UsageDriftsAlarm":        "Keyreeve/Keyreeve Drift {} Maximum in an hour >= 1",
+		"LinesUnreadableAlarm":    "Keyreeve/Keyreeve LinesUnreadable {} Sum >= 1",
+		"NotifyFailsAlarm":        "AWS/Lambda Errors {FunctionName=${NotifyFunction}} Sum >= 1",
+		"NotifyBehindAlarm":       "AWS/Lambda IteratorAge {FunctionName=${NotifyFunction}} Maximum >= 300000",
+		"NotifyGaveUpAlarm":       "AWS/SQS ApproximateNumberOfMessagesVisible {QueueName=${NotifyGaveUp.QueueName}} Maximum >= 1",
+		"WebhooksDeadAlarm":       "Keyreeve/Keyreeve WebhooksDead {} Sum >= 1",
 		"FunctionsThrottledAlarm": "FILL(f0,0)+FILL(f1,0)+FILL(f2,0) AWS/Lambda Throttles {FunctionName=${AuthorizerFunction}} Sum, AWS/Lambda Throttles {FunctionName=${KeysFunction}} Sum, AWS/Lambda Throttles {FunctionName=${SampleFunction}} Sum >= 1",
 		"TablesThrottledAlarm":    "FILL(t0,0)+FILL(t1,0)+FILL(t2,0)+FILL(t3,0) AWS/DynamoDB ReadThrottleEvents {TableName=${Keys}} Sum, AWS/DynamoDB WriteThrottleEvents {TableName=${Keys}} Sum, AWS/DynamoDB ReadThrottleEvents {TableName=${Meters}} Sum, AWS/DynamoDB WriteThrottleEvents {TableName=${Meters}} Sum >= 1",
 	}
@@ -740,7 +956,12 @@ func metric(t *testing.T, p object) string {
 	if p["Metrics"] != nil {
 		return ""
 	}
-	if p["Period"] != 300.0 {
+	statistic := fmt.Sprint(p["Statistic"])
+	switch p["Period"] {
+	case 300.0:
+	case 3600.0:
+		statistic += " in an hour"
+	default:
 		t.Errorf("%v is looked at for %v s", p["MetricName"], p["Period"])
 	}
 	var dimensions []string
@@ -749,18 +970,24 @@ func metric(t *testing.T, p object) string {
 			dimensions = append(dimensions, fmt.Sprintf("%v=%s", dig(d, "Name"), readable(dig(d, "Value"))))
 		}
 	}
-	return fmt.Sprintf("%v %v {%s} %v", p["Namespace"], p["MetricName"], strings.Join(dimensions, " "), p["Statistic"])
+	return fmt.Sprintf("%v %v {%s} %s", p["Namespace"], p["MetricName"], strings.Join(dimensions, " "), statistic)
 }
 
-func TestAlarmsGoToTheEMailAddress(t *testing.T) {
-	tp := everything()
-	topics := tp.of("AWS::SNS::Topic")
-	if len(topics) != 1 || len(defaults().of("AWS::SNS::Topic")) != 0 {
-		t.Fatalf("%d topics", len(topics))
+func TestAlarmsAndAlertsGoToTheirEMailAddresses(t *testing.T) {
+	mailed := func(tp *template) (out []string) {
+		for _, s := range tp.of("AWS::SNS::Subscription") {
+			out = append(out, fmt.Sprint(readable(s.Properties["TopicArn"]), " ", s.Properties["Protocol"], " ", s.Properties["Endpoint"]))
+		}
+		slices.Sort(out)
+		return out
 	}
-	subscriptions := tp.of("AWS::SNS::Subscription")
-	if len(subscriptions) != 1 || subscriptions[0].Properties["Endpoint"] != "ops@example.com" || subscriptions[0].Properties["Protocol"] != "email" {
-		t.Errorf("subscriptions %v", subscriptions)
+	tp := everything()
+	if diff := cmp.Diff([]string{"${Alarms} email ops@example.com", "${AlertTopic} email team@example.com"}, mailed(tp)); diff != "" {
+		t.Errorf("subscriptions (-want +got)\n%s", diff)
+	}
+	// Others may subscribe to alerts at any time, so their topic is always there.
+	if topics := defaults().of("AWS::SNS::Topic"); len(topics) != 1 || name(topics[0].id) != "AlertTopic" || len(mailed(defaults())) != 0 {
+		t.Errorf("%d topics and %d subscriptions, and nobody wants to be told", len(topics), len(mailed(defaults())))
 	}
 	alarms := tp.of("AWS::CloudWatch::Alarm")
 	for _, a := range alarms {
@@ -768,7 +995,7 @@ func TestAlarmsGoToTheEMailAddress(t *testing.T) {
 			t.Errorf("%s tells %v", a.id, got)
 		}
 	}
-	if len(alarms) != 7 {
+	if len(alarms) != 17 {
 		t.Errorf("%d alarms", len(alarms))
 	}
 }
@@ -781,7 +1008,7 @@ func TestTheDashboardShowsEveryFunctionAndStage(t *testing.T) {
 		}
 		body := readable(boards[0].Properties["DashboardBody"])
 		var board struct{ Widgets []object }
-		if err := json.Unmarshal([]byte(body), &board); err != nil || len(board.Widgets) != 12 {
+		if err := json.Unmarshal([]byte(body), &board); err != nil || len(board.Widgets) != 18 {
 			t.Errorf("%s: %d widgets, error %v", label, len(board.Widgets), err)
 		}
 		for _, f := range tp.of("AWS::Lambda::Function") {
@@ -801,14 +1028,17 @@ func TestOutputs(t *testing.T) {
 	const url = "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}/"
 	const command = "aws lambda invoke --region ${AWS::Region} --function-name ${AdminFunction} --cli-binary-format raw-in-base64-out" +
 		` --payload '{"action":"create-account","accountId":"first"}' /dev/stdout`
+	const redrive = "aws lambda update-event-source-mapping --region ${AWS::Region} --uuid ${UsageRedrive} --enabled"
 	for label, c := range map[string]struct {
 		tp   *template
 		want map[string]string
 	}{
 		"defaults": {defaults(), map[string]string{
+			"AlertTopicArn": "${AlertTopic}", "RedriveUsage": redrive,
 			"ProductionUrl": url + "production", "StagingUrl": url + "staging", "DevelopmentUrl": url + "development", "CreateFirstAccount": command,
 		}},
 		"everything": {everything(), map[string]string{
+			"AlertTopicArn": "${AlertTopic}", "RedriveUsage": redrive,
 			"ProductionUrl": "https://api.example.com", "StagingUrl": url + "staging", "DevelopmentUrl": url + "development",
 			"SharedUrl": "https://shared.example.com", "ProductionDomainTarget": "${ProductionDomain.RegionalDomainName}", "CreateFirstAccount": command,
 		}},

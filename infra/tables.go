@@ -28,6 +28,17 @@ func (s *stack) makeTables() {
 	// A meter ends with its key and not by time, and nobody listens to a thousand writes a
 	// second: neither TTL nor a stream.
 	s.meters = s.table("Meters", awsdynamodb.TableProps{PartitionKey: attribute(dynamo.MeterKey)})
+	s.usage = s.table("Usage", awsdynamodb.TableProps{
+		PartitionKey:        attribute(dynamo.PartitionKey),
+		SortKey:             attribute(dynamo.SortKey),
+		TimeToLiveAttribute: jsii.String(dynamo.TTLAttribute),
+	})
+	s.alerts = s.table("Alerts", awsdynamodb.TableProps{
+		PartitionKey:        attribute(dynamo.PartitionKey),
+		SortKey:             attribute(dynamo.SortKey),
+		TimeToLiveAttribute: jsii.String(dynamo.TTLAttribute),
+		Stream:              awsdynamodb.StreamViewType_NEW_IMAGE, // an alert is delivered as it was raised
+	})
 	if slices.Contains(s.d.Table.Functions(), sampleFunction) {
 		s.sample = s.table("Sample", awsdynamodb.TableProps{
 			PartitionKey:        attribute(dynamo.PartitionKey),

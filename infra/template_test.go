@@ -101,7 +101,7 @@ var (
 	everything = sync.OnceValue(func() *template {
 		return synth(outside{}, `{
 			"stackName": "Other", "arch": "x86_64", "disposable": true, "preset": "missinglettr", "routes": "`+noRoutes+`",
-			"alarmEmail": "ops@example.com", "logRetentionDays": 7, "cliCredentials": true, "accountLogRole": false,
+			"alarmEmail": "ops@example.com", "alertEmail": "team@example.com", "logRetentionDays": 7, "cliCredentials": true, "accountLogRole": false,
 			"authorizerCacheSeconds": 0, "corsOrigins": ["https://a.example", "https://b.example"],
 			"throttle": {"staging": {"rate": 7, "burst": 8}},
 			"domains": {
