@@ -3,6 +3,8 @@ package stack
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -14,42 +16,56 @@ const (
 	authorizerFunction = "authorizer"
 	streamFunction     = "stream"
 	adminFunction      = "admin"
+	usageFunction      = "usage"
+	notifyFunction     = "notify"
 )
+
+// background are the functions that no request waits for: one process at most, and that
+// with the first invocation.
+var background = []string{streamFunction, adminFunction, usageFunction, notifyFunction}
 
 // startFunctions starts a process of each function that requests wait for.
 func (s *Stack) startFunctions(ctx context.Context, o Options) error {
-	names := []string{authorizerFunction}
-	for _, r := range s.Table.Routes() {
-		if !slices.Contains(names, r.Function) {
-			names = append(names, r.Function)
-		}
-	}
+	watched := s.watched()
 	var functions []lambda.Function
-	for _, name := range append(names, streamFunction, adminFunction) {
+	for _, name := range append(watched[:len(watched):len(watched)], background...) {
 		f := lambda.Function{Name: name, Env: s.environment(name, o)}
-		if name == streamFunction || name == adminFunction {
+		if slices.Contains(background, name) {
 			f.Lazy, f.MaxProcesses = true, 1
 		}
-		if name == adminFunction {
+		switch name {
+		case adminFunction:
 			// It makes the first writes to a JVM that has just started, perhaps on a machine
 			// that is busy with a build, and nobody waits for it but the start.
 			f.Timeout = time.Minute
 			f.Env["STORE_TIMEOUT"] = "20s"
+		case usageFunction:
+			f.Timeout = 5 * time.Minute // infra's; a batch has many writes
+		case notifyFunction:
+			f.Timeout = time.Minute
 		}
 		if o.Function != nil {
 			o.Function(&f)
 		}
 		functions = append(functions, f)
 	}
-	var err error
+	metrics, err := openLog(s.MetricsFile())
+	if err != nil {
+		return fmt.Errorf("the file of metrics: %w", err)
+	}
+	s.atEnd(metrics.close)
 	s.Lambda, err = lambda.New(lambda.Options{
 		Bootstrap: o.Bootstrap, Functions: functions, Region: region, AccountID: awsAccount,
 		AccessKeyID: s.Config.AccessKeyID, Log: o.Log,
+		OnLine: s.functionLine(watched, metrics, slog.New(slog.NewTextHandler(o.Log, nil))),
 	})
 	if err != nil {
 		return err
 	}
 	s.atEnd(s.Lambda.Close)
+	if err := s.startLogs(o); err != nil {
+		return err
+	}
 	return s.Lambda.Start(ctx)
 }
 
@@ -68,7 +84,19 @@ func (s *Stack) environment(function string, o Options) map[string]string {
 	if o.RoutesFile != "" {
 		env["ROUTES_FILE"] = o.RoutesFile
 	}
-	if !slices.Contains([]string{authorizerFunction, streamFunction, adminFunction, "keys"}, function) {
+	switch function {
+	case authorizerFunction, streamFunction, adminFunction:
+	case "keys":
+		env["USAGE_TABLE"], env["ALERTS_TABLE"] = s.Config.UsageTable, s.Config.AlertsTable
+		env["WEBHOOKS_ANYWHERE"] = "true"
+	case usageFunction:
+		env["USAGE_TABLE"], env["ALERTS_TABLE"] = s.Config.UsageTable, s.Config.AlertsTable
+		env["METRICS_NAMESPACE"] = metricsNamespace
+	case notifyFunction:
+		env["ALERTS_TABLE"] = s.Config.AlertsTable
+		env["WEBHOOKS_ANYWHERE"] = "true"
+		env["METRICS_NAMESPACE"] = metricsNamespace
+	default:
 		env["SAMPLE_TABLE"] = s.Config.SampleTable
 	}
 	return env

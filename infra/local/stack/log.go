@@ -2,24 +2,21 @@ package stack
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"os"
 	"sync"
-
-	"github.com/keyreeve/keyreeve/infra/local/gateway"
 )
 
-// maxLogBytes is how long the access log may be at a start; then it is put aside.
+// maxLogBytes is how long a file of lines may be at a start; then it is put aside.
 const maxLogBytes = 16 << 20
 
-// accessLog appends lines to a file.
-type accessLog struct {
+// lineFile appends lines to a file.
+type lineFile struct {
 	mu   sync.Mutex
 	file *os.File
 }
 
-func openLog(name string) (*accessLog, error) {
+func openLog(name string) (*lineFile, error) {
 	if info, err := os.Stat(name); err == nil && info.Size() > maxLogBytes {
 		if err := os.Rename(name, name+".1"); err != nil {
 			return nil, err
@@ -29,21 +26,17 @@ func openLog(name string) (*accessLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &accessLog{file: f}, nil
+	return &lineFile{file: f}, nil
 }
 
-// write appends an entry. A full disk must not stop the API.
-func (l *accessLog) write(e gateway.Entry) {
-	line, err := json.Marshal(e)
-	if err != nil {
-		return
-	}
+// write appends a line. A full disk must not stop the API.
+func (l *lineFile) write(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = l.file.Write(append(line, '\n'))
 }
 
-func (l *accessLog) close() error { return l.file.Close() }
+func (l *lineFile) close() error { return l.file.Close() }
 
 // progress is the slog.Handler that tells Options.Progress what package ddb is doing.
 type progress struct{ say func(string, ...any) }

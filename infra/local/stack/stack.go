@@ -1,6 +1,6 @@
 // Package stack puts the local gateway together: DynamoDB Local, the tables, the pepper
-// ring, the bootstrap processes, the gateway in front, the stream behind, and an account
-// with a root key. `make run` is this package with a terminal around it; tests start it in
+// ring, the bootstrap processes, the gateway in front, the streams, logs and schedules
+// behind, and an account with a root key. `make run` is this package with a terminal around it; tests start it in
 // their own process, with directories and limits of their own.
 //
 // The model: [Start] returns when a request with the root key has been answered, and
@@ -10,7 +10,10 @@
 //	peppers.json   the pepper ring, made at random once
 //	root-key       a root key that works, for scripts
 //	stream.json    how far the keys table's stream has been delivered
+//	alerts.json    how far the alerts table's
 //	access.log     one JSON line per request
+//	metrics.log    what functions have measured
+//	logs/          lines that the function usage has not counted yet
 //
 // Promises: all of it listens on loopback only, but DynamoDB Local, which has no such
 // option (see package ddb). Each function gets the settings that it needs and nothing
@@ -41,6 +44,7 @@ import (
 	"github.com/keyreeve/keyreeve/infra/local/ddb"
 	"github.com/keyreeve/keyreeve/infra/local/gateway"
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
+	"github.com/keyreeve/keyreeve/infra/local/logs"
 	"github.com/keyreeve/keyreeve/infra/local/secrets"
 	"github.com/keyreeve/keyreeve/infra/local/stream"
 	"github.com/keyreeve/keyreeve/pkg/config"
@@ -54,7 +58,10 @@ const (
 	region       = "us-east-1"
 	awsAccount   = "000000000000"
 	pepperSecret = "keyreeve/peppers"
-	shared       = "shared" // the stage that takes keys of every environment
+
+	metricsNamespace = "Keyreeve/Local"
+
+	shared = "shared" // the stage that takes keys of every environment
 )
 
 // Options is what Start works with. The zero value of a field is its default.
@@ -83,6 +90,7 @@ type Options struct {
 
 	Log      io.Writer                     // what functions write, and complaints of the parts; default discards
 	OnAccess func(e gateway.Entry)         // is told of each request, before its answer is sent
+	Deliver  func(logs.Invoke) logs.Invoke // goes between the logs and the function usage, for tests of what can happen there
 	Progress func(format string, a ...any) // is told what takes long
 }
 
@@ -102,11 +110,13 @@ type Stack struct {
 	// functions (dynamo.NewClient, dynamo.NewKeys).
 	Config config.Config
 
-	dir    string
-	failed chan error
-	ends   []func() error // run by Close, last first
-	once   sync.Once
-	err    error
+	dir     string
+	logs    *logs.Deliverer
+	started chan struct{} // closed at the end of Start
+	failed  chan error
+	ends    []func() error // run by Close, last first
+	once    sync.Once
+	err     error
 }
 
 // Failed receives an error if a part that the gateway needs has ended by itself.
@@ -158,7 +168,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, ...any) {}
 	}
-	s := &Stack{failed: make(chan error, 1)}
+	s := &Stack{failed: make(chan error, 1), started: make(chan struct{})}
 	if err := s.start(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -205,7 +215,12 @@ func (s *Stack) start(ctx context.Context, o Options) error {
 	if err := s.ensureRootKey(ctx); err != nil {
 		return err
 	}
-	s.startStream(o)
+	log := slog.New(slog.NewTextHandler(o.Log, nil))
+	s.startStream(s.Config.KeysTable, streamFunction, "stream.json", log)
+	s.startStream(s.Config.AlertsTable, notifyFunction, "alerts.json", log)
+	s.schedule(usageFunction, sweepFirst, sweepEvery, log)
+	s.schedule(notifyFunction, notifyEvery, notifyEvery, log)
+	close(s.started)
 	return nil
 }
 
@@ -246,6 +261,7 @@ func (s *Stack) configure(o *Options) error {
 	s.Config = config.Config{
 		Region: region, Settings: s.Settings, RoutesFile: o.RoutesFile, PepperSecret: pepperSecret,
 		KeysTable: o.TablePrefix + "keys", MetersTable: o.TablePrefix + "meters", SampleTable: o.TablePrefix + "sample",
+		UsageTable: o.TablePrefix + "usage", AlertsTable: o.TablePrefix + "alerts",
 		AccessKeyID: newAccessKeyID(), SecretAccessKey: "local", SessionToken: "local",
 		StoreTimeout: 20 * time.Second, // for the stack's own calls; functions have theirs
 	}
@@ -278,14 +294,16 @@ func (s *Stack) startDynamoDB(ctx context.Context, o Options) error {
 	// A JVM that has just started takes a second to say that the tables are there. They are
 	// kept where this mark is, and go with it.
 	mark := filepath.Join(s.dir, "data", "tables")
-	names := s.Config.KeysTable + " " + s.Config.MetersTable + " " + s.Config.SampleTable
+	tables := ddb.Tables{
+		Keys: s.Config.KeysTable, Meters: s.Config.MetersTable, Sample: s.Config.SampleTable,
+		Usage: s.Config.UsageTable, Alerts: s.Config.AlertsTable, WithoutTTL: o.WithoutTTL,
+	}
+	names := fmt.Sprintf("%+v", tables)
 	own := o.DynamoDB == "" && !o.InMemory && os.Getenv(ddb.EndpointVariable) == ""
 	if text, err := os.ReadFile(mark); own && err == nil && string(text) == names {
 		return nil
 	}
-	err := ddb.CreateTables(ctx, dynamo.NewClient(s.Config), ddb.Tables{
-		Keys: s.Config.KeysTable, Meters: s.Config.MetersTable, Sample: s.Config.SampleTable, WithoutTTL: o.WithoutTTL,
-	})
+	err := ddb.CreateTables(ctx, dynamo.NewClient(s.Config), tables)
 	if err == nil && own {
 		err = atomicfile.Write(mark, []byte(names))
 	}
@@ -324,12 +342,16 @@ func (s *Stack) serve(o Options, listeners []net.Listener) error {
 		return fmt.Errorf("the access log: %w", err)
 	}
 	s.atEnd(log.close)
+	complaints := slog.New(slog.NewTextHandler(o.Log, nil))
 	s.Gateway = gateway.New(gateway.Options{
 		Table: s.Table, Stages: s.Stages, DefaultStage: s.DefaultStage(), Invoke: s.Lambda.Invoke,
 		AuthorizerTTL: ttl, IntegrationTimeout: o.IntegrationTimeout, CORSOrigins: s.Settings.CORSOrigins,
 		Region: region, AccountID: awsAccount, Port: strconv.Itoa(s.Port),
 		AccessLog: func(e gateway.Entry) {
-			log.write(e)
+			if line, err := json.Marshal(e); err == nil {
+				log.write(line)
+			}
+			s.took(e, complaints)
 			if o.OnAccess != nil {
 				o.OnAccess(e)
 			}
@@ -358,22 +380,22 @@ func (s *Stack) DefaultStage() string {
 	return "production"
 }
 
-// startStream delivers the keys table's stream to the function "stream". Nobody waits for
-// it: what it cannot do is reported by Failed.
-func (s *Stack) startStream(o Options) {
+// startStream delivers a table's stream to a function, and remembers in a file how far.
+// Nobody waits for it: what it cannot do is reported by Failed.
+func (s *Stack) startStream(table, function, checkpoint string, log *slog.Logger) {
 	running, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	s.atEnd(func() error { cancel(); <-done; return nil })
 	go func() {
 		defer close(done)
-		if err := s.deliver(running, o); err != nil && running.Err() == nil {
-			s.fail(fmt.Errorf("delivering the keys table's stream: %w", err))
+		if err := s.deliver(running, table, function, checkpoint, log); err != nil && running.Err() == nil {
+			s.fail(fmt.Errorf("delivering the stream of table %s: %w", table, err))
 		}
 	}()
 }
 
-func (s *Stack) deliver(ctx context.Context, o Options) error {
-	out, err := dynamo.NewClient(s.Config).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &s.Config.KeysTable})
+func (s *Stack) deliver(ctx context.Context, table, function, checkpoint string, log *slog.Logger) error {
+	out, err := dynamo.NewClient(s.Config).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &table})
 	if err != nil {
 		return err
 	}
@@ -386,9 +408,9 @@ func (s *Stack) deliver(ctx context.Context, o Options) error {
 			HTTPClient: &http.Client{Timeout: 20 * time.Second}, Retryer: aws.NopRetryer{}, // Run repeats by itself
 		}),
 		StreamARN: *out.Table.LatestStreamArn, Region: region,
-		Checkpoint: filepath.Join(s.dir, "stream.json"), Log: slog.New(slog.NewTextHandler(o.Log, nil)),
+		Checkpoint: filepath.Join(s.dir, checkpoint), Log: log,
 		Invoke: func(ctx context.Context, event []byte) ([]byte, error) {
-			return s.Lambda.Invoke(ctx, streamFunction, event)
+			return s.Lambda.Invoke(ctx, function, event)
 		},
 	})
 }

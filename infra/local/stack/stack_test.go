@@ -17,13 +17,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/keyreeve/keyreeve/infra/local/ddb/ddbtest"
 	"github.com/keyreeve/keyreeve/infra/local/gateway"
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
+	"github.com/keyreeve/keyreeve/infra/local/logs"
 	"github.com/keyreeve/keyreeve/infra/local/stack"
 	"github.com/keyreeve/keyreeve/infra/local/stacktest"
+	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 )
 
 func TestMain(m *testing.M) { ddbtest.Main(m) }
@@ -271,14 +276,24 @@ func TestEachFunctionGetsItsOwnSettingsAlone(t *testing.T) {
 		if name == "admin" {
 			want["STORE_TIMEOUT"] = "20s"
 		}
-		if name == "sample" {
+		switch name {
+		case "sample":
 			want["SAMPLE_TABLE"] = s.Config.SampleTable
+		case "keys":
+			want["USAGE_TABLE"], want["ALERTS_TABLE"] = s.Config.UsageTable, s.Config.AlertsTable
+			want["WEBHOOKS_ANYWHERE"] = "true"
+		case "usage":
+			want["USAGE_TABLE"], want["ALERTS_TABLE"] = s.Config.UsageTable, s.Config.AlertsTable
+			want["METRICS_NAMESPACE"] = "Keyreeve/Local"
+		case "notify":
+			want["ALERTS_TABLE"], want["WEBHOOKS_ANYWHERE"] = s.Config.AlertsTable, "true"
+			want["METRICS_NAMESPACE"] = "Keyreeve/Local"
 		}
 		if d := cmp.Diff(want, env); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
-	for _, name := range []string{"authorizer", "keys", "sample", "stream", "admin"} {
+	for _, name := range []string{"authorizer", "keys", "sample", "stream", "admin", "usage", "notify"} {
 		if got[name] == nil {
 			t.Errorf("there is no function %s", name)
 		}
@@ -317,11 +332,105 @@ func TestTheAccessLogIsAFileOfJSONLines(t *testing.T) {
 	}
 }
 
+// subscriber takes the place of the function usage.
+type subscriber struct {
+	mu     sync.Mutex
+	groups map[string][]string // lines by log group
+}
+
+func (s *subscriber) deliver(logs.Invoke) logs.Invoke {
+	return func(_ context.Context, payload []byte) error {
+		var e events.CloudwatchLogsEvent
+		if err := json.Unmarshal(payload, &e); err != nil {
+			return err
+		}
+		d, err := e.AWSLogs.Parse()
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, l := range d.LogEvents {
+			s.groups[d.LogGroup] = append(s.groups[d.LogGroup], l.Message)
+		}
+		return nil
+	}
+}
+
+func TestUsageGetsEveryRequestAndWhyItWasRefused(t *testing.T) {
+	sub := &subscriber{groups: map[string][]string{}}
+	s := stacktest.Start(t, stack.Options{Deliver: sub.deliver})
+	wrong, err := apikey.Generate("kr_live", apikey.NewID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		mustGet(t, s, "/v1/api-keys", s.RootKey, 200)
+		mustGet(t, s, "/v1/api-keys", wrong.Plaintext(), 401)
+		mustGet(t, s, "/v1/api-keys", "junk", 401)
+		mustGet(t, s, "/nowhere", s.RootKey, 404)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+
+	var want, got []logline.Access
+	for _, e := range s.AccessLog() {
+		want = append(want, e.Access())
+	}
+	for _, line := range sub.groups["keyreeve/access"] {
+		a, err := logline.ParseAccess(line)
+		if err != nil {
+			t.Fatalf("a line of the access log: %v", err)
+		}
+		got = append(got, a)
+	}
+	byID := cmpopts.SortSlices(func(a, b logline.Access) bool { return a.ExtendedRequestID < b.ExtendedRequestID })
+	if d := cmp.Diff(want, got, byID); d != "" {
+		t.Errorf("the access log (-requests +delivered):\n%s", d)
+	}
+
+	// A refusal names the request that the access log shows without a key.
+	refusals := map[string]logline.Event{}
+	for _, line := range sub.groups["/aws/lambda/authorizer"] {
+		e, ok := logline.ParseEvent(line)
+		if !ok {
+			t.Errorf("a line that the filter should not let through: %s", line)
+		}
+		refusals[e.ID()] = e
+	}
+	if len(refusals) != 40 {
+		t.Errorf("%d refusals of the authorizer, want 40", len(refusals))
+	}
+	keyed := 0
+	for _, a := range got {
+		e, refused := refusals[a.ExtendedRequestID]
+		if refused != (a.Status == 401) || refused && (a.KeyID != "" || e.Reason == "") {
+			t.Errorf("request with status %d: refused %t for %q", a.Status, refused, e.Reason)
+		}
+		if e.KeyID == wrong.ID() {
+			keyed++
+		}
+	}
+	if keyed != 20 {
+		t.Errorf("%d refusals name the key that was presented, want 20", keyed)
+	}
+	for group := range sub.groups {
+		if group != "keyreeve/access" && group != "/aws/lambda/authorizer" {
+			t.Errorf("lines of %s, of which nothing was refused", group)
+		}
+	}
+}
+
 func TestNothingIsLeftAfterClose(t *testing.T) {
 	s := stacktest.Start(t, stack.Options{InMemory: true})
 	mustGet(t, s, "/v1/customers", s.RootKey, 200)
 	var pids []int
-	for _, f := range []string{"authorizer", "keys", "sample", "stream", "admin"} {
+	for _, f := range []string{"authorizer", "keys", "sample", "stream", "admin", "usage", "notify"} {
 		pids = append(pids, s.Lambda.PIDs(f)...)
 	}
 	if len(pids) < 3 {
