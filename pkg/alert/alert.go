@@ -84,6 +84,13 @@ const (
 	Critical Severity = "critical"
 )
 
+// severities: information is for planning, a warning for the same day, what is critical
+// for now.
+var severities = map[Kind]Severity{
+	NearLimit: Info, OverLimit: Warning, KeyFailures: Warning, SourceFailures: Warning, NewNetwork: Warning, UnusualVolume: Warning,
+	Expiring7Days: Info, Expiring1Day: Warning, Unused90Days: Info, RotationDue: Info, CanaryUsed: Critical,
+}
+
 // Installation is the account of alerts that are no tenant's. It is no valid account id
 // (keys.ValidID).
 const Installation = "*"

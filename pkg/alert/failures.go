@@ -3,6 +3,7 @@ package alert
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
@@ -52,7 +53,7 @@ func spates(f *usage.Facts) []spate {
 		}
 		keySpates.add(r, Alert{
 			AccountID: r.AccountID, Environment: r.Environment, KeyID: r.KeyID, Kind: KeyFailures, Subject: string(r.KeyID),
-			Text: shown(r.KeyID) + " was answered 401 or 403 " + often,
+			Text: shown(r.KeyID) + " was answered 401 or 403 " + often, Data: figures(),
 		}, "key#"+string(r.KeyID))
 		sourceSpates.addSource(r, r.AccountID) // the guard's refusals and the policy's; the authorizer's have no source yet
 	}
@@ -70,6 +71,10 @@ func spates(f *usage.Facts) []spate {
 }
 
 const often = "20 times or more within 5 minutes."
+
+func figures() map[string]string {
+	return map[string]string{"threshold": strconv.Itoa(FailureThreshold), "minutes": "5"}
+}
 
 func failed(r *usage.Request) bool { return r.Status == 401 || r.Status == 403 }
 
@@ -102,8 +107,7 @@ func (g *gathering) addSource(r *usage.Request, account string) {
 	}
 	g.add(r, Alert{
 		AccountID: account, Kind: SourceFailures, Subject: source,
-		Text: "Requests from " + source + " were answered 401 or 403 " + often,
-		Data: map[string]string{"source": source},
+		Text: "Requests from " + source + " were answered 401 or 403 " + often, Data: figures(),
 	}, "source#"+source)
 }
 

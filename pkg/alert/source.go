@@ -6,14 +6,27 @@ import "net/netip"
 // one subscriber has at least and changes addresses within. It is empty for what is no
 // address.
 func Source(ip string) string {
-	a, err := netip.ParseAddr(ip)
+	a, err := parse(ip)
 	if err != nil {
 		return ""
 	}
-	a = a.Unmap().WithZone("")
 	if a.Is4() {
 		return a.String()
 	}
 	p, _ := a.Prefix(64) // every IPv6 address has one
 	return p.String()
+}
+
+// address is an IP address as it is shown; empty for what is none.
+func address(ip string) string {
+	a, err := parse(ip)
+	if err != nil {
+		return ""
+	}
+	return a.String()
+}
+
+func parse(ip string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(ip)
+	return a.Unmap().WithZone(""), err
 }
