@@ -4,7 +4,8 @@
 // Promises: no handler of a route that needs a key runs without an identity that the
 // guard has just proved; nothing but the authorizer's context says who is calling, so an
 // identity header that a client sends is just a header; a panic is a 500 in the common
-// error shape; no answer and no log line holds a header or a body of the request.
+// error shape; no answer and no log line holds a header or a body of the request; what a
+// route's guard did not count leaves one refusal line (refusal.go).
 //
 // Event and answer are those of a REST API's Lambda proxy integration, payload format 1.0
 // (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
@@ -22,6 +23,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -30,18 +32,21 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/httpapi"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 	"github.com/keyreeve/keyreeve/pkg/route"
 	"github.com/keyreeve/keyreeve/pkg/verify"
 )
 
-// Config is what a Proxy works with. All fields are needed but Log and Origins.
+// Config is what a Proxy works with. All fields are needed but Origins, Log and
+// Clock.
 type Config struct {
 	Function string // our row of the function table: a route of another function is refused
 	Table    *route.Table
 	Guard    *guard.Guard
 	Handler  http.Handler
-	Origins  []string     // that browsers may call from; "*": any, empty: none
-	Log      *slog.Logger // default discards
+	Origins  []string         // that browsers may call from; "*": any, empty: none
+	Log      *slog.Logger     // default discards
+	Clock    func() time.Time // default time.Now; for the log alone
 }
 
 // Proxy is a Lambda handler. It is safe for concurrent use.
@@ -51,6 +56,9 @@ type Proxy struct{ cfg Config }
 func New(c Config) *Proxy {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	return &Proxy{cfg: c}
 }
@@ -70,24 +78,35 @@ func (p *Proxy) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 
 func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayProxyRequest) {
 	id := ev.RequestContext.RequestID
+	var a admission
 	defer func() {
 		if v := recover(); v != nil {
 			// The value may quote input; the stack says where without it.
 			p.cfg.Log.Error("panic", "requestId", id, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			if a.guarded && !a.counted {
+				p.logRefusal(ctx, ev, &a, logline.ReasonUnavailable)
+			}
 			w.reset()
 			httpapi.Write(w, id, httpapi.Internal())
 		}
 	}()
 	rt, ok := p.cfg.Table.Lookup(ev.HTTPMethod, ev.Resource)
-	if !ok || rt.Function != p.cfg.Function {
+	if !ok {
+		httpapi.Write(w, id, httpapi.NotFound())
+		return
+	}
+	a.route, a.guarded = rt, !rt.Public && !rt.Unguarded
+	if rt.Function != p.cfg.Function {
+		p.logRefusal(ctx, ev, &a, logline.ReasonFunction)
 		httpapi.Write(w, id, httpapi.NotFound())
 		return
 	}
 	params := params(ev)
 	if !rt.Public {
-		caller, err := p.admit(ctx, w.header, rt, ev, params)
+		caller, err := p.admit(ctx, w.header, &a, ev, params)
 		if err != nil {
-			p.logRefusal(ctx, id, rt, err)
+			reason, more := reasonOf(err)
+			p.logRefusal(ctx, ev, &a, reason, more...)
 			httpapi.Write(w, id, httpapi.FromError(err))
 			return
 		}
@@ -102,12 +121,12 @@ func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayPro
 }
 
 // admit proves the caller anew and sets the rate-limit headers of the answer.
-func (p *Proxy) admit(ctx context.Context, h http.Header, rt route.Route, ev *events.APIGatewayProxyRequest, params map[string]string) (keys.Caller, error) {
+func (p *Proxy) admit(ctx context.Context, h http.Header, a *admission, ev *events.APIGatewayProxyRequest, params map[string]string) (keys.Caller, error) {
 	identity, err := verify.FromContext(ev.RequestContext.Authorizer)
 	if err != nil {
 		return keys.Caller{}, httpapi.ErrMissingContext
 	}
-	credential, err := credentialOf(rt, ev)
+	credential, err := credentialOf(a.route, ev)
 	if err != nil {
 		return keys.Caller{}, err
 	}
@@ -116,35 +135,24 @@ func (p *Proxy) admit(ctx context.Context, h http.Header, rt route.Route, ev *ev
 	if credential.ID() != identity.KeyID {
 		return keys.Caller{}, httpapi.ErrMissingContext
 	}
-	if rt.Unguarded {
+	if a.route.Unguarded {
 		return keys.Caller{Identity: identity, Credential: credential}, nil
 	}
 	pass, err := p.cfg.Guard.Check(ctx, guard.Call{
-		Route: rt, Stage: ev.StageVariables["environment"], Params: params, Identity: identity,
+		Route: a.route, Stage: ev.StageVariables["environment"], Params: params, Identity: identity,
 	})
+	var unauthorized *guard.UnauthorizedError
+	a.counted = err == nil || errors.As(err, &unauthorized) && unauthorized.Counted
 	setRateLimit(h, pass, err)
 	if err != nil {
 		return keys.Caller{}, err
 	}
-	return keys.Caller{Identity: pass.Identity, Credential: credential}, nil
-}
-
-func (p *Proxy) logRefusal(ctx context.Context, requestID string, rt route.Route, err error) {
-	attrs := []slog.Attr{slog.String("requestId", requestID), slog.String("method", rt.Method), slog.String("route", rt.Path)}
-	level := slog.LevelInfo
-	var unauthorized *guard.UnauthorizedError
-	var scope *guard.ScopeError
-	var limit *guard.LimitError
-	switch {
-	case errors.As(err, &unauthorized):
-		attrs = append(attrs, slog.String("reason", string(unauthorized.Reason)))
-	case errors.As(err, &scope), errors.As(err, &limit), errors.Is(err, httpapi.ErrSeveralCredentials):
-		attrs = append(attrs, slog.String("reason", err.Error()))
-	default:
-		level = slog.LevelError
-		attrs = append(attrs, slog.String("error", err.Error()))
+	if pass.Near {
+		e := p.event(ev, logline.NearLimit)
+		e.Limit = pass.Limit
+		e.Log(ctx, p.cfg.Log)
 	}
-	p.cfg.Log.LogAttrs(ctx, level, "refused", attrs...)
+	return keys.Caller{Identity: pass.Identity, Credential: credential}, nil
 }
 
 // credentialOf returns the one credential of the request. The authorizer has checked it

@@ -31,10 +31,14 @@ type fixture struct {
 	handler http.HandlerFunc
 	log     bytes.Buffer
 	calls   int
+	table   *route.Table
+	meters  *guardtest.Meters
+	now     time.Time
+	fault   func(call string) error // asked before every call of a store; nil: none
 }
 
 func newFixture(t *testing.T) *fixture {
-	f := &fixture{t: t}
+	f := &fixture{t: t, table: route.Default(), meters: guardtest.NewMeters(), now: time.Unix(1_800_000_000, 0)}
 	id := apikey.NewID()
 	var err error
 	if f.secret, err = apikey.Generate("kr_live", id); err != nil {
@@ -48,17 +52,43 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
+func (f *fixture) failing(call string) error {
+	if f.fault == nil {
+		return nil
+	}
+	return f.fault(call)
+}
+
+func (f *fixture) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
+	if err := f.failing("Hit"); err != nil {
+		return guard.Meter{}, err
+	}
+	return f.meters.Hit(ctx, id, h)
+}
+
+func (f *fixture) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
+	if err := f.failing("Roll"); err != nil {
+		return guard.Meter{}, err
+	}
+	return f.meters.Roll(ctx, id, r)
+}
+
 func (f *fixture) Key(_ context.Context, id apikey.ID) (keys.Key, error) {
+	if err := f.failing("Key"); err != nil {
+		return keys.Key{}, err
+	}
 	if id != f.key.ID {
 		return keys.Key{}, keys.ErrNotFound
 	}
 	return f.key, nil
 }
 
+func (f *fixture) clock() time.Time { return f.now }
+
 func (f *fixture) proxy(origins ...string) *Proxy {
 	return New(Config{
-		Function: "sample", Table: route.Default(), Origins: origins, Log: slog.New(slog.NewJSONHandler(&f.log, nil)),
-		Guard: guard.New(guard.Config{Meters: guardtest.NewMeters(), Keys: f, Clock: func() time.Time { return time.Unix(1_800_000_000, 0) }}),
+		Function: "sample", Table: f.table, Origins: origins, Log: slog.New(slog.NewJSONHandler(&f.log, nil)), Clock: f.clock,
+		Guard: guard.New(guard.Config{Meters: f, Keys: f, Clock: f.clock}),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			f.calls++
 			f.handler(w, r)
@@ -69,7 +99,7 @@ func (f *fixture) proxy(origins ...string) *Proxy {
 // event is a GET of one customer with the fixture's key, as API Gateway delivers it.
 func (f *fixture) event() *events.APIGatewayProxyRequest {
 	f.t.Helper()
-	id, reason := keys.Identify(&f.key, 1, "production", time.Unix(1_800_000_000, 0))
+	id, reason := keys.Identify(&f.key, 1, "production", f.now)
 	if reason != keys.OK {
 		f.t.Fatal(reason)
 	}
@@ -83,7 +113,8 @@ func (f *fixture) event() *events.APIGatewayProxyRequest {
 		PathParameters:    map[string]string{"customerId": "cus_1"},
 		StageVariables:    map[string]string{"environment": "production"},
 	}
-	ev.RequestContext.RequestID = "req-1"
+	ev.RequestContext.RequestID, ev.RequestContext.ExtendedRequestID = "req-1", "ext-1="
+	ev.RequestContext.RequestTimeEpoch = f.now.Add(-40 * time.Millisecond).UnixMilli()
 	ev.RequestContext.Identity.SourceIP = "192.0.2.1"
 	if err := json.Unmarshal(text, &ev.RequestContext.Authorizer); err != nil {
 		f.t.Fatal(err)

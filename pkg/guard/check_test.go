@@ -278,8 +278,10 @@ func TestAKeyThatExpiresDuringTheWriteDoesNotPass(t *testing.T) {
 		w.try(w.process(), call, "pass") // the slot is reached
 		w.advance(999 * time.Millisecond)
 		w.fault = func(string) error { w.now = w.now.Add(2 * time.Millisecond); return nil }
-		if _, err := w.process().Check(w.ctx(), call); outcome(err)[:3] != "401" {
-			t.Errorf("%s 1 ms into the write: %v, want a 401", name, err)
+		_, err := w.process().Check(w.ctx(), call)
+		var refused *guard.UnauthorizedError
+		if !errors.As(err, &refused) || !refused.Counted {
+			t.Errorf("%s 1 ms into the write: %+v, want a 401 that was counted", name, err)
 		}
 	}
 }

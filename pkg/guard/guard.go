@@ -116,7 +116,10 @@ type Pass struct {
 }
 
 // UnauthorizedError is a refusal of the credential: 401.
-type UnauthorizedError struct{ Reason keys.Reason } // Reason is for the log alone
+type UnauthorizedError struct {
+	Reason  keys.Reason // for the log alone
+	Counted bool        // it came to its end while the request was being counted
+}
 
 func (*UnauthorizedError) Error() string { return "unauthorized" }
 

@@ -101,7 +101,7 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 			p.remember(m)
 			// The count stands, but not one request passes after its credential's end.
 			if reason := lapsed(&p.who, end); reason != keys.OK {
-				return Pass{}, &UnauthorizedError{Reason: reason}
+				return Pass{}, &UnauthorizedError{Reason: reason, Counted: true}
 			}
 			return Pass{
 				Identity:  p.who,

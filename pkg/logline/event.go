@@ -47,7 +47,8 @@ const (
 	ReasonCustomer    = "other_customer"
 	ReasonLimit       = "rate_limited"
 	ReasonContext     = "missing_context"
-	ReasonUnavailable = "unavailable" // a store did not answer
+	ReasonUnavailable = "unavailable"    // a store did not answer, or the front itself failed
+	ReasonFunction    = "other_function" // the route is not this function's
 )
 
 // Log writes e with level INFO, or ERROR where nothing could be concluded. more is for
