@@ -156,7 +156,7 @@ func (s *stack) stageMetric(name, statistic, stage string) awscloudwatch.Metric 
 // functionThrottles adds up the functions that requests wait for.
 func (s *stack) functionThrottles() awscloudwatch.IMetric {
 	var all []awscloudwatch.IMetric
-	for _, name := range append([]string{authorizerFunction}, s.d.Table.Functions()...) {
+	for _, name := range s.waitedFor() {
 		all = append(all, s.functions[name].MetricThrottles(options("Sum")))
 	}
 	return sum("f", all)

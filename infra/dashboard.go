@@ -8,13 +8,15 @@ import (
 )
 
 // makeDashboard makes one page with what an operator looks at first: who calls and with
-// what result, where the time goes, and whether anything is at its limit.
+// what result, where the time goes, whether anything is at its limit, and whether requests
+// are counted and alerts arrive. It shows no more metrics than AWS's free dashboards may
+// (https://aws.amazon.com/cloudwatch/pricing): one that shows more costs 3 USD a month.
 func (s *stack) makeDashboard() {
 	d := awscloudwatch.NewDashboard(s.cdk, jsii.String("Dashboard"), nil)
 	d.AddWidgets(
 		graph("Requests", s.byStage("Count", "Sum")...),
 		graph("Refused (4xx)", s.byStage("4XXError", "Sum")...),
-		graph("Failed (5xx)", s.byStage("5XXError", "Sum")...),
+		graph("Failed (5xx)", s.apiMetric("5XXError", "Sum")),
 	)
 	d.AddWidgets(
 		graph("A request in all, ms", s.apiMetric("Latency", "p50"), s.apiMetric("Latency", "p99")),
@@ -22,8 +24,8 @@ func (s *stack) makeDashboard() {
 		graph("Functions behind routes, ms (p99)", s.durations("p99")...),
 	)
 	d.AddWidgets(
-		graph("Functions' errors (the authorizer's are mostly bad keys)", s.functionMetrics("Errors", "Sum")...),
-		graph("Running at once", s.functionMetrics("ConcurrentExecutions", "Maximum")...),
+		graph("Functions' errors (the authorizer's are mostly bad keys)", s.functionMetrics(s.deployed(), "Errors", "Sum")...),
+		graph("Running at once", s.functionMetrics(s.waitedFor(), "ConcurrentExecutions", "Maximum")...),
 		graph("Throttled", s.functionThrottles(), s.tableThrottles()),
 	)
 	d.AddWidgets(
@@ -38,8 +40,7 @@ func (s *stack) makeDashboard() {
 	d.AddWidgets(
 		graph("Log lines counted, and not understood", s.own(emf.LinesCounted, options("Sum")), s.own(emf.LinesUnreadable, options("Sum"))),
 		graph("From a request to its being counted, ms; batches given up",
-			s.own(emf.Lag, options("p50")), s.own(emf.Lag, options("Maximum")),
-			s.usageGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
+			s.own(emf.Lag, options("Maximum")), s.usageGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum"))),
 		graph("Largest difference of a key's two counts", s.own(emf.Drift, hourly("Maximum"))),
 	)
 	d.AddWidgets(
@@ -77,8 +78,8 @@ func (s *stack) durations(statistic string) (out []awscloudwatch.IMetric) {
 	return out
 }
 
-func (s *stack) functionMetrics(metric, statistic string) (out []awscloudwatch.IMetric) {
-	for _, name := range s.deployed() {
+func (s *stack) functionMetrics(of []string, metric, statistic string) (out []awscloudwatch.IMetric) {
+	for _, name := range of {
 		out = append(out, s.functions[name].Metric(&metric, options(statistic)))
 	}
 	return out

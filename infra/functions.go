@@ -281,5 +281,11 @@ func (s *stack) role(scope constructs.Construct, f *function, log awslogs.ILogGr
 // deployed lists the names of the functions that there are, sorted.
 func (s *stack) deployed() []string { return slices.Sorted(maps.Keys(s.functions)) }
 
+// waitedFor lists the functions that requests wait for: the authorizer, and those behind
+// routes.
+func (s *stack) waitedFor() []string {
+	return append([]string{authorizerFunction}, s.d.Table.Functions()...)
+}
+
 // title makes a construct's id of a function's name.
 func title(name string) string { return string(name[0]-'a'+'A') + name[1:] }

@@ -1001,6 +1001,7 @@ func TestAlarmsAndAlertsGoToTheirEMailAddresses(t *testing.T) {
 }
 
 func TestTheDashboardShowsEveryFunctionAndStage(t *testing.T) {
+	const freeMetrics = 50 // of a dashboard that costs nothing
 	for label, tp := range map[string]*template{"defaults": defaults(), "everything": everything()} {
 		boards := tp.of("AWS::CloudWatch::Dashboard")
 		if len(boards) != 1 {
@@ -1011,6 +1012,14 @@ func TestTheDashboardShowsEveryFunctionAndStage(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &board); err != nil || len(board.Widgets) != 18 {
 			t.Errorf("%s: %d widgets, error %v", label, len(board.Widgets), err)
 		}
+		metrics := 0
+		for _, w := range board.Widgets {
+			metrics += len(many(dig(w, "properties", "metrics")))
+		}
+		if metrics > freeMetrics {
+			t.Errorf("%s: %d metrics, want at most %d", label, metrics, freeMetrics)
+		}
+		t.Logf("%s: %d metrics", label, metrics)
 		for _, f := range tp.of("AWS::Lambda::Function") {
 			if !strings.Contains(body, `"${`+name(f.id)+`}"`) {
 				t.Errorf("%s: nothing of %s", label, f.id)

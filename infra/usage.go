@@ -39,7 +39,7 @@ const (
 func (s *stack) subscribeToLogs() {
 	s.subscribe("AccessLines", s.accessLog, awslogs.FilterPattern_AllEvents())
 	events := fmt.Sprintf(`{ $.msg = %q || $.msg = %q }`, logline.Refused, logline.NearLimit)
-	for _, name := range append([]string{authorizerFunction}, s.d.Table.Functions()...) {
+	for _, name := range s.waitedFor() {
 		s.subscribe(title(name)+"Lines", s.logs[name], awslogs.FilterPattern_Literal(&events))
 	}
 }
