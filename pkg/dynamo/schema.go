@@ -25,10 +25,11 @@
 //
 //	alerts   pk            sk                      what
 //	         A#<account>   A#<alert id>            alert
+//	         A#<account>   W                       how many webhooks the account has
 //	         A#<account>   W#<endpoint id>         webhook
-//	         A#<account>   D#<delivery id>         delivery
+//	         A#<account>   D#<delivery id>         delivery; a webhook's sort by time
 //	         F#<account>   <cause>#<window>        set of failed requests
-//	         Q             <delivery id>           delivery that waits for its time
+//	         Q             <due, 13 wide>#<delivery id>   delivery that waits for its time
 //
 // Attributes. Times are Unix milliseconds, but ttl, which DynamoDB reads, is in seconds.
 // What is empty, false or zero is left out.
@@ -63,6 +64,12 @@
 //	             met path perm st ms ip ua       of the access log's line
 //	             ha hr ttl             which of the two have come
 //	mark         ttl
+//	webhook      id acct url desc kinds active by created updated version
+//	             pepper box            the signing secret, sealed
+//	delivery     id acct hook alert created
+//	             state tries next      next: when it is due, or until when somebody has it
+//	             log[{at st why ms}] ttl
+//	waiting one  id acct               of the delivery
 //
 // A key is looked up by id in the base table with a consistent read, so that no index's
 // delay lets a revoked key through. The account's rows are one partition, so that a list
@@ -188,6 +195,21 @@ const (
 	attrCrowded     = "crowded"
 )
 
+// Attributes of webhooks and deliveries besides those above.
+const (
+	attrURL         = "url"
+	attrDescription = "desc"
+	attrKinds       = "kinds"
+	attrWebhook     = "hook"
+	attrAlert       = "alert"
+	attrState       = "state"
+	attrAttempts    = "tries"
+	attrLog         = "log"
+	attrAnswer      = "st"
+	attrFault       = "why"
+	attrTook        = "ms"
+)
+
 // Sort keys, and prefixes of partition and sort keys.
 const (
 	keyPrefix     = "K#"
@@ -205,6 +227,12 @@ const (
 	waitingPrefix = "J#"
 	waitingSort   = "J"
 	markPrefix    = "B#"
+
+	alertPrefix      = "A#"
+	webhookPrefix    = "W#"
+	webhookCountSort = "W"
+	deliveryPrefix   = "D#"
+	queuePartition   = "Q"
 )
 
 func keyKey(id apikey.ID) item { return primaryKey(keyPrefix+string(id), keySort) }
