@@ -91,12 +91,8 @@ func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayPro
 		}
 	}()
 	rt, ok := p.cfg.Table.Lookup(ev.HTTPMethod, ev.Resource)
-	if !ok {
-		httpapi.Write(w, id, httpapi.NotFound())
-		return
-	}
 	a.route, a.guarded = rt, !rt.Public && !rt.Unguarded
-	if rt.Function != p.cfg.Function {
+	if !ok || rt.Function != p.cfg.Function {
 		p.logRefusal(ctx, ev, &a, logline.ReasonFunction)
 		httpapi.Write(w, id, httpapi.NotFound())
 		return

@@ -21,7 +21,8 @@ import (
 // request of a guarded route that reached a function, less those lines, for what the guard
 // has counted, and shows the difference to the guard's own count as drift
 // (usage.Totals.Admitted). So a request behind the guard leaves such a line if, and only
-// if, the guard has not counted it.
+// if, the guard has not counted it; and so does one of a route that is in no table any
+// more, which the usage function takes for a guarded one.
 //
 // Whether a count that failed was applied nobody knows: it is taken for not applied. That
 // is the drift that remains, and it is one that somebody should see.

@@ -131,10 +131,10 @@ func TestARequestLeavesARefusalLineIfAndOnlyIfTheGuardHasNotCountedIt(t *testing
 			f.settle()
 			failing("Key", "panic")(f, ev)
 		}, reason: "unavailable", status: 500},
+		"on no route":         {change: at("/v1/nothing"), reason: "other_function", status: 404},
 		"of another function": {change: at("/v1/elsewhere"), reason: "other_function", status: 404},
 
 		// The access log's route is not the guard's either.
-		"on no route":                    {change: at("/v1/nothing"), status: 404},
 		"on an unguarded route":          {change: at("/hook"), handled: true, status: 200},
 		"on an unguarded route, refused": {change: func(f *fixture, ev *events.APIGatewayProxyRequest) { at("/hook")(f, ev); twice(f, ev) }, status: 400},
 		"on an unguarded route, no context": {change: func(f *fixture, ev *events.APIGatewayProxyRequest) {
