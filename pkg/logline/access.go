@@ -6,10 +6,11 @@
 // key was refused and why. The authorizer and the guard's front write it into their own
 // logs. CloudWatch Logs hands both to the function usage.
 //
-// What a client can choose freely (its request id, its user agent) stands at the end of an
-// access line and is read by its place, because API Gateway does not say that it escapes
-// what it puts there: a quote in a user agent must neither make a line unreadable, so that
-// its request is not counted, nor put words into another field.
+// What a client can choose freely (its user agent, and its request id: "clients can
+// override this request ID", says API Gateway's list of variables, see [Field]) stands at
+// the end of an access line and is read by its place, because API Gateway does not say
+// that it escapes what it puts there: a quote in a user agent must neither make a line
+// unreadable, so that its request is not counted, nor put words into another field.
 package logline
 
 import (
@@ -145,7 +146,7 @@ func ParseAccess(line string) (Access, error) {
 			m[name] = ""
 		}
 	}
-	r := numbers{m: m}
+	r := reader{m: m}
 	a := Access{
 		ExtendedRequestID: m["extendedRequestId"], Time: time.UnixMilli(r.number("requestTimeEpoch")).UTC(),
 		Stage: m["stage"], Method: m["httpMethod"], Route: m["resourcePath"], Protocol: m["protocol"],
@@ -164,13 +165,13 @@ func ParseAccess(line string) (Access, error) {
 	return a, nil
 }
 
-// numbers reads numbers until the first that is none.
-type numbers struct {
+// reader reads numbers until the first that is none.
+type reader struct {
 	m   map[string]string
 	bad bool
 }
 
-func (r *numbers) number(name string) int64 {
+func (r *reader) number(name string) int64 {
 	if r.m[name] == "" {
 		return 0
 	}
@@ -182,7 +183,7 @@ func (r *numbers) number(name string) int64 {
 	return n
 }
 
-func (r *numbers) duration(name string) time.Duration {
+func (r *reader) duration(name string) time.Duration {
 	return time.Duration(r.number(name)) * time.Millisecond
 }
 
