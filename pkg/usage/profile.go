@@ -52,7 +52,7 @@ type Profile struct {
 func (p Profile) Join(q Profile) Profile {
 	j := Profile{
 		KeyID: max(p.KeyID, q.KeyID), AccountID: max(p.AccountID, q.AccountID), Version: p.Version,
-		First: older(p.First, q.First), LastUsed: newer(p.LastUsed, q.LastUsed), LastRefused: newer(p.LastRefused, q.LastRefused),
+		First: older(p.First, q.First), LastUsed: later(p.LastUsed, q.LastUsed), LastRefused: later(p.LastRefused, q.LastRefused),
 		Permissions: joinTimes(p.Permissions, q.Permissions),
 		Generations: joinTimes(p.Generations, q.Generations),
 		Networks:    joinTimes(p.Networks, q.Networks),
@@ -85,7 +85,7 @@ func crowded(networks map[string]time.Time) bool {
 	}
 	var first, last time.Time
 	for _, t := range networks {
-		first, last = older(first, t), newer(last, t)
+		first, last = older(first, t), later(last, t)
 	}
 	return last.Sub(first) <= CrowdTime
 }
@@ -97,13 +97,6 @@ func (p Profile) same(q Profile) bool {
 		maps.EqualFunc(p.Permissions, q.Permissions, time.Time.Equal) &&
 		maps.EqualFunc(p.Generations, q.Generations, time.Time.Equal) &&
 		maps.EqualFunc(p.Networks, q.Networks, time.Time.Equal)
-}
-
-func newer(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
 }
 
 // older takes the zero time for none.
@@ -118,7 +111,7 @@ func joinTimes[K comparable](a, b map[K]time.Time) map[K]time.Time {
 	out := make(map[K]time.Time, max(len(a), len(b)))
 	for _, m := range []map[K]time.Time{a, b} {
 		for k, t := range m {
-			out[k] = newer(out[k], t)
+			out[k] = later(out[k], t)
 		}
 	}
 	return out
