@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,7 @@ func refTo(d webhook.Delivery) webhook.Ref {
 // Whatever becomes of an answer: a delivery and its entry in the queue agree afterwards,
 // what succeeded has happened, and repeating it brings it to its end.
 func TestNoFaultPartsADeliveryFromItsEntryInTheQueue(t *testing.T) {
+	t.Parallel()
 	h := newHooks(t)
 	ctx := context.Background()
 	ended := func(t *testing.T) webhook.Delivery {
@@ -120,6 +122,9 @@ func TestNoFaultPartsADeliveryFromItsEntryInTheQueue(t *testing.T) {
 	} {
 		for _, f := range allFaults() {
 			for _, mode := range []string{"once", "always"} {
+				if mode == "always" && !slices.ContainsFunc(lasting, f.same) {
+					continue
+				}
 				t.Run(op.name+"/"+f.name+" "+mode, func(t *testing.T) {
 					d := op.setup(t)
 					switch mode {
@@ -180,6 +185,7 @@ func (h *hooks) agree(t *testing.T, d webhook.Delivery) {
 }
 
 func TestNoFaultMiscountsWebhooks(t *testing.T) {
+	t.Parallel()
 	h := newHooks(t)
 	ctx := context.Background()
 	for _, f := range allFaults() {
@@ -199,24 +205,23 @@ func TestNoFaultMiscountsWebhooks(t *testing.T) {
 			t.Errorf("%s: DeleteEndpoint = %v", f.name, err)
 		}
 		h.counted(t, f, e, "0")
-		h.reset(always(f, ""))
-		for name, err := range map[string]error{
-			"CreateEndpoint": h.faulty.CreateEndpoint(ctx, h.endpoint()),
-			"UpdateEndpoint": h.faulty.UpdateEndpoint(ctx, e),
-			"Endpoints":      second(h.faulty.Endpoints(ctx, e.AccountID)),
-			"Endpoint":       second(h.faulty.Endpoint(ctx, e.AccountID, e.ID)),
-			"Due":            second(h.faulty.Due(ctx, h.now, 1)),
-			"Delivery":       second(h.faulty.Delivery(ctx, webhook.Ref{AccountID: "a", ID: "b"})),
-		} {
-			if !errors.Is(err, keys.ErrUnavailable) && !errors.Is(err, keys.ErrConflict) && !errors.Is(err, keys.ErrOutcomeUnknown) {
-				t.Errorf("%s at every attempt: %s = %v", f.name, name, err)
-			}
-		}
 		h.reset(nil)
 	}
+	h.reset(always(denied, ""))
+	for name, err := range map[string]error{
+		"CreateEndpoint": h.faulty.CreateEndpoint(ctx, h.endpoint()),
+		"UpdateEndpoint": h.faulty.UpdateEndpoint(ctx, h.endpoint()),
+		"DeleteEndpoint": h.faulty.DeleteEndpoint(ctx, "a", "b"),
+		"Endpoints":      second(h.faulty.Endpoints(ctx, "a")),
+		"Endpoint":       second(h.faulty.Endpoint(ctx, "a", "b")),
+		"Due":            second(h.faulty.Due(ctx, h.now, 1)),
+		"Delivery":       second(h.faulty.Delivery(ctx, webhook.Ref{AccountID: "a", ID: "b"})),
+	} {
+		if !errors.Is(err, keys.ErrUnavailable) {
+			t.Errorf("%s, denied: %v, want ErrUnavailable", name, err)
+		}
+	}
 }
-
-func second[T any](_ T, err error) error { return err }
 
 func (h *hooks) counted(t *testing.T, f fault, e webhook.Endpoint, want string) {
 	t.Helper()
