@@ -12,10 +12,6 @@ var forceParameter = parameter{name: "force", boolean: true,
 	text: "true: even if no other key could manage the account's keys afterwards."}
 
 func canonicalOperations() []operation {
-	environments := make([]string, 0, 3)
-	for _, e := range keys.Environments() {
-		environments = append(environments, string(e))
-	}
 	statuses := []string{string(keys.Active), string(keys.Inactive), string(keys.Expired), string(keys.Revoked)}
 	var sorts []string
 	for _, s := range []string{"number", "name", "createdAt", "expirationTs", "lastUsed", "environment", "status"} {
@@ -35,7 +31,7 @@ func canonicalOperations() []operation {
 			summary:     "List API keys",
 			description: "Keys of the caller's account: a production key that holds api_keys:* sees every environment's, any other its own environment's. Deleted keys are listed only with status=revoked.",
 			query: []parameter{
-				{name: "environment", enum: environments, text: "Only keys of this environment."},
+				environmentParameter("Only keys of this environment."),
 				{name: "status", enum: statuses, text: "Only keys of this status."},
 				{name: "search", maxLength: 100, text: "Only keys with this text in name, owner, keyId or keyPrefix, in any letter case."},
 				{name: "sort", enum: sorts, text: "Order; a minus in front turns it around. Default: number."},

@@ -1,10 +1,11 @@
 // Package httpapi is the management API over HTTP: two thin faces of one [keys.Service],
-// and what belongs to both.
+// what its keys did ([usage.Reports]), what needs somebody ([alert.Desk]), and where that is
+// sent ([webhook.Manager]).
 //
 // The model: an [operation] is one row of a list: method, path, how it is served and how
 // it is documented. A request is matched to a row, decoded, given to the service in one
-// call, and the result encoded. No rule about keys lives here: who may do what, and what
-// must hold, is the service's. The canonical face (canonical.go, camelCase) can do
+// call, and the result encoded. No rule lives here: who may do what or see what, and what
+// must hold, is the services'. The canonical face (canonical.go, camelCase) can do
 // everything; the account face (account.go, snake_case) has exactly the shapes that its
 // documentation shows. The OpenAPI document (openapi.go) is made of the same rows and of
 // the Go types that are encoded, when it is first asked for.
@@ -16,6 +17,7 @@
 //     name that could hold a key; a key is in an answer only when it was just issued.
 //   - Every answer of the management routes is Cache-Control: no-store.
 //   - Bodies are strict JSON (body.go), query parameters are those documented.
+//   - A file for a spreadsheet holds no formula (csv.go).
 //   - Who calls is [guard.Caller] and nothing else; without it the answer is 500.
 package httpapi
 
@@ -29,17 +31,23 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/keyreeve/keyreeve/pkg/alert"
 	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/usage"
 	"github.com/keyreeve/keyreeve/pkg/verify"
+	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
 
 // Config is what the API works with. All fields are needed but Clock and Log.
 type Config struct {
 	Service  *keys.Service
 	Verifier *verify.Verifier
+	Usage    *usage.Reports
+	Alerts   *alert.Desk
+	Webhooks *webhook.Manager
 	Table    *route.Table
 	Settings config.Settings
 	Clock    func() time.Time // default time.Now
@@ -99,11 +107,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	for name, values := range out.header {
-		h[name] = values
-	}
 	if out.body != nil {
 		h.Set("Content-Type", "application/json")
+	}
+	for name, values := range out.header {
+		h[name] = values
 	}
 	w.WriteHeader(out.status)
 	_, _ = w.Write(text)

@@ -172,6 +172,14 @@ func (d *document) own(o *operation) error {
 	if s := d.answer(&o.answer); s != nil {
 		answer.Content = jsonContent(s)
 	}
+	if o.answer.csv {
+		answer.Content["text/csv"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString,
+			Description: "With format=csv: RFC 4180, UTF-8, with a header row."}}
+		answer.Headers["Content-Disposition"] = headerRef("Content-Disposition")
+	}
+	if o.answer.pages {
+		answer.Headers["Link"] = headerRef("Link")
+	}
 	if o.etag {
 		answer.Headers["ETag"] = headerRef("ETag")
 	}
@@ -215,6 +223,15 @@ func (d *document) operation(rt route.Route, id, tag, summary string) *huma.Oper
 		case strings.HasPrefix(rt.Path, "/v1/api-keys/"):
 			p.Schema = &huma.Schema{Type: huma.TypeString, Pattern: "^key_[0-9A-Za-z]{8}$"}
 			p.Description = "keyId of the key."
+		case strings.HasPrefix(rt.Path, "/v1/alerts/"):
+			p.Schema.MaxLength = new(100)
+			p.Description = "alertId of the alert."
+		case strings.HasPrefix(rt.Path, "/v1/webhooks/"):
+			p.Schema = &huma.Schema{Type: huma.TypeString, Pattern: "^[0-9A-Za-z]{16}$"}
+			p.Description = "webhookId of the webhook."
+		case strings.HasPrefix(rt.Path, "/v1/deliveries/"):
+			p.Schema.MaxLength = new(100)
+			p.Description = "deliveryId of the delivery."
 		case strings.HasPrefix(rt.Path, "/v1/account/api-keys/"):
 			p.Schema = &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(1.0), Maximum: new(9007199254740991.0)}
 			p.Description = "id of the key."
@@ -295,6 +312,10 @@ func (d *document) settle(permissions []permissionView, settings *config.Setting
 	for _, p := range permissions {
 		names = append(names, p.Name)
 	}
+	var kinds []any
+	for _, k := range alertKinds() {
+		kinds = append(kinds, k)
+	}
 	for name, schema := range d.registry.Map() {
 		request := name == "CreateKey" || name == "PatchKey"
 		for property, s := range schema.Properties {
@@ -302,6 +323,10 @@ func (d *document) settle(permissions []permissionView, settings *config.Setting
 				s.Nullable = false
 			}
 			switch {
+			case property == "kind":
+				s.Enum = kinds
+			case property == "kinds":
+				s.Items.Enum = kinds
 			case request && property == "plan":
 				s.Enum = plans
 			case request && property == "permissions":
@@ -331,6 +356,10 @@ func (p *parameter) document() *huma.Param {
 		s.Type = huma.TypeBoolean
 	case p.maximum > 0:
 		s.Type, s.Minimum, s.Maximum = huma.TypeInteger, new(float64(p.minimum)), new(float64(p.maximum))
+	case p.moment:
+		s.Format, s.Pattern, s.Examples = "date-time", momentForm.String(), []any{"2026-11-22T10:00:00Z"}
+	case p.form != nil:
+		s.Pattern = p.form.String()
 	case p.maxLength > 0:
 		s.MaxLength = new(p.maxLength)
 	}
@@ -353,6 +382,8 @@ func headers() map[string]*huma.Header {
 	anything := &huma.Schema{Type: huma.TypeString}
 	return map[string]*huma.Header{
 		"ETag":                  text("The key's version, for If-Match.", &huma.Schema{Type: huma.TypeString, Pattern: `^"[1-9][0-9]*"$`}),
+		"Content-Disposition":   text("With format=csv: a name for the file.", anything),
+		"Link":                  text("Where the next page is, relative to this one, with rel=next (RFC 8288); absent on the last page.", anything),
 		"Idempotency-Replayed":  text("true: the answer of an earlier request with this Idempotency-Key.", &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}}),
 		"RateLimit":             text("Requests left (r), and seconds (t) until all of them are free again.", anything),
 		"RateLimit-Policy":      text("Requests (q) allowed in any w seconds.", anything),

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 )
 
@@ -35,6 +36,8 @@ type answerSchema struct {
 	meta      reflect.Type // in "meta"; nil: none
 	bare      reflect.Type // without an envelope
 	anyObject bool         // some other document
+	csv       bool         // also as a sheet, where format=csv is asked
+	pages     bool         // the Link header leads to the next page
 }
 
 // parameter is a query parameter.
@@ -44,14 +47,17 @@ type parameter struct {
 	minimum    int
 	maximum    int // 0: it is no number
 	boolean    bool
+	moment     bool // a time in UTC
 	maxLength  int
+	form       *regexp.Regexp // what it looks like
+	expect     string         // of one with a form: what to say to any other
 }
 
 func of[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 // operations is the list. A test holds it against the management rows of the route table.
 func operations() []operation {
-	return slices.Concat(canonicalOperations(), accountOperations(), publicOperations())
+	return slices.Concat(canonicalOperations(), usageOperations(), logOperations(), alertOperations(), webhookOperations(), accountOperations(), publicOperations())
 }
 
 // envelope is the canonical face's answer.

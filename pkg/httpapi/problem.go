@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
 
 // Problem is an error as HTTP shows it. Its body is
@@ -107,6 +108,8 @@ var fixed = []struct {
 		"The key is not active: activate it first.", nil},
 	{keys.ErrKeyLimit, http.StatusConflict, "key_limit",
 		"The account's plan allows no more keys. Delete one first.", nil},
+	{webhook.ErrTooMany, http.StatusConflict, "too_many_webhooks",
+		"An account may have " + strconv.Itoa(webhook.MaxEndpoints) + " webhooks. Delete one first.", nil},
 	{keys.ErrInvalidCursor, http.StatusBadRequest, "invalid_cursor",
 		"The cursor is not one of this list: start again without it.", nil},
 	{keys.ErrIdempotencyMismatch, http.StatusUnprocessableEntity, "idempotency_mismatch",

@@ -3,9 +3,11 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -48,6 +50,10 @@ func (p *parameter) check(value string) string {
 	switch {
 	case p.enum != nil && !slices.Contains(p.enum, value):
 		return "must be one of those documented"
+	case p.form != nil && !p.form.MatchString(value):
+		return p.expect
+	case p.moment && !isMoment(value):
+		return "must be a time in UTC such as 2026-11-22T10:00:00Z"
 	case p.boolean && value != "true" && value != "false":
 		return "must be true or false"
 	case p.maximum > 0:
@@ -60,6 +66,30 @@ func (p *parameter) check(value string) string {
 		return "must be at most " + strconv.Itoa(p.maxLength) + " characters"
 	}
 	return ""
+}
+
+// momentForm is RFC 3339 in UTC, which is ISO 8601 too. An offset is not taken: a "+" in a
+// query is a space.
+var momentForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$`)
+
+func isMoment(value string) bool {
+	_, err := time.Parse(time.RFC3339Nano, value)
+	return err == nil && momentForm.MatchString(value)
+}
+
+// time is a parameter of that kind; zero: it is not there.
+func (c *call) time(name string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, c.query.Get(name)) // checked with the other parameters
+	if err != nil {
+		return time.Time{}
+	}
+	return t.Truncate(time.Millisecond)
+}
+
+// number is a parameter that is a number; 0: it is not there.
+func (c *call) number(name string) int {
+	n, _ := strconv.Atoi(c.query.Get(name)) // checked with the other parameters
+	return n
 }
 
 func (c *call) flag(name string) bool { return c.query.Get(name) == "true" }

@@ -7,9 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyreeve/keyreeve/pkg/alert/alerttest"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/keys/keystest"
+	"github.com/keyreeve/keyreeve/pkg/usage/usagetest"
+	"github.com/keyreeve/keyreeve/pkg/webhook/webhooktest"
 )
 
 func TestBodiesAreStrictJSON(t *testing.T) {
@@ -229,16 +232,27 @@ func TestAFailingStoreIsA503ThatSaysSo(t *testing.T) {
 	}
 	caller.Identity, _ = keys.Identify(&k, 1, "production", w.clock())
 	w.store.OnCall(failing)
+	w.usage.OnCall(func(context.Context, usagetest.Call) error { return keys.ErrUnavailable })
+	w.alerts.OnCall(func(alerttest.Call) error { return keys.ErrUnavailable })
+	w.webhooks.down = true
 	for _, op := range w.handler.(*api).operations {
 		if op.public || op.path == "/v1/permissions" {
 			continue
 		}
 		id := "key_" + string(w.root.key.ID())
-		if strings.HasPrefix(op.path, "/v1/account") {
+		switch { // of a form that makes it worth asking the store
+		case strings.HasPrefix(op.path, "/v1/account"):
 			id = "1"
+		case strings.HasPrefix(op.path, "/v1/alerts"):
+			id = "019a00000000-near_limit-0123456789abcdef"
+		case strings.HasPrefix(op.path, "/v1/webhooks"):
+			id = webhooktest.EndpointID(1)
+		case strings.HasPrefix(op.path, "/v1/deliveries"):
+			id = webhooktest.DeliveryID(webhooktest.EndpointID(1), w.clock(), 1)
 		}
 		body := map[string]string{
 			"createKey": `{"name":"a"}`, "updateKey": `{"name":"a"}`, "createAccountKey": `{"name":"a","key_type":"sandbox"}`,
+			"createWebhook": `{"url":"https://example.com/"}`, "updateWebhook": `{"isActive":false}`,
 			"updateAccountKey": `{"name":"a"}`, "verifyKey": `{"apiKey":"` + w.root.key.Plaintext() + `","method":"GET","path":"/v1/licenses"}`,
 		}[op.id]
 		r := httptest.NewRequest(op.method, strings.ReplaceAll(op.path, "{id}", id), strings.NewReader(body))

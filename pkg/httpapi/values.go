@@ -77,6 +77,14 @@ func (second) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2024-01-15T10:00:00Z"}}
 }
 
+// count is how many of something there are.
+type count int64
+
+// Schema describes a count.
+func (count) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0), Maximum: new(9007199254740991.0)}
+}
+
 // integer is a whole number however JSON spells it: 30, 30.0 and 3e1 are the same number
 // (RFC 8259 section 6), and Python writes the second.
 type integer int64

@@ -16,24 +16,33 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/keyreeve/keyreeve/pkg/alert"
+	"github.com/keyreeve/keyreeve/pkg/alert/alerttest"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/keys/keystest"
 	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/usage"
+	"github.com/keyreeve/keyreeve/pkg/usage/usagetest"
 	"github.com/keyreeve/keyreeve/pkg/verify"
+	"github.com/keyreeve/keyreeve/pkg/webhook"
+	"github.com/keyreeve/keyreeve/pkg/webhook/webhooktest"
 )
 
 // world is the API on a memory store, with one account and its root key.
 type world struct {
-	t       *testing.T
-	store   *keystest.Memory
-	service *keys.Service
-	handler http.Handler
-	log     *bytes.Buffer
-	root    client
-	ring    *apikey.Ring
+	t        *testing.T
+	store    *keystest.Memory
+	usage    *usagetest.Memory
+	alerts   *alerttest.Memory
+	webhooks *webhookStore
+	service  *keys.Service
+	handler  http.Handler
+	log      *bytes.Buffer
+	root     client
+	ring     *apikey.Ring
 
 	mu  sync.Mutex
 	now time.Time
@@ -43,6 +52,33 @@ type world struct {
 type client struct {
 	w   *world
 	key apikey.Key
+}
+
+// webhookStore is a store that can be made to fail: every operation begins with one of these.
+type webhookStore struct {
+	webhook.Store
+	down bool
+}
+
+func (s *webhookStore) Endpoints(ctx context.Context, accountID string) ([]webhook.Endpoint, error) {
+	if s.down {
+		return nil, keys.ErrUnavailable
+	}
+	return s.Store.Endpoints(ctx, accountID)
+}
+
+func (s *webhookStore) Endpoint(ctx context.Context, accountID, id string) (webhook.Endpoint, error) {
+	if s.down {
+		return webhook.Endpoint{}, keys.ErrUnavailable
+	}
+	return s.Store.Endpoint(ctx, accountID, id)
+}
+
+func (s *webhookStore) CreateEndpoint(ctx context.Context, e webhook.Endpoint) error {
+	if s.down {
+		return keys.ErrUnavailable
+	}
+	return s.Store.CreateEndpoint(ctx, e)
 }
 
 // peppers is a ring that never changes.
@@ -65,7 +101,11 @@ func newWorld(t *testing.T, preset string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: keystest.NewMemory(), log: &bytes.Buffer{}, ring: r, now: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)}
+	w := &world{
+		t: t, store: keystest.NewMemory(), usage: usagetest.NewMemory(), alerts: alerttest.NewMemory(),
+		webhooks: &webhookStore{Store: webhooktest.NewMemory()},
+		log:      &bytes.Buffer{}, ring: r, now: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
+	}
 	w.service = keys.NewService(keys.Config{
 		Store: w.store, Peppers: peppers{r}, Settings: settings, Known: table.KnownPermission, Clock: w.clock,
 		Sleep: func(context.Context, time.Duration) error { return nil },
@@ -77,7 +117,11 @@ func newWorld(t *testing.T, preset string) *world {
 	w.handler = New(Config{
 		Service:  w.service,
 		Verifier: verify.New(verify.Config{Store: w.store, Peppers: peppers{r}, Prefixes: prefixes, Clock: w.clock}),
-		Table:    table, Settings: settings, Clock: w.clock,
+		Usage:    usage.NewReports(usage.ReportsConfig{Store: w.usage, Keys: w.service, Table: table, Clock: w.clock}),
+		Alerts:   alert.NewDesk(alert.DeskConfig{Store: w.alerts, Clock: w.clock}),
+		Webhooks: webhook.NewManager(webhook.ManagerConfig{Store: w.webhooks, Peppers: peppers{r}, Clock: w.clock,
+			Sender: webhook.NewSender(webhook.SenderConfig{Anywhere: true})}), // so that a test can receive
+		Table: table, Settings: settings, Clock: w.clock,
 		Log: slog.New(slog.NewTextHandler(w.log, nil)),
 	})
 	_, issued, err := w.service.CreateAccount(t.Context(), keys.CreateAccountInput{Name: "Acme"})
@@ -261,7 +305,7 @@ func (w *world) documented(r *http.Request, a answer) {
 			w.t.Errorf("%s %s: the documented ETag is missing", op.method, op.path)
 		}
 	}
-	for _, name := range []string{"ETag", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate"} {
+	for _, name := range []string{"ETag", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate", "Link", "Content-Disposition"} {
 		if response.Headers[name] == nil && a.Header().Get(name) != "" {
 			w.t.Errorf("%s %s: header %s of a %d is not documented", op.method, op.path, name, a.Code)
 		}
@@ -272,6 +316,12 @@ func (w *world) documented(r *http.Request, a answer) {
 	if response.Content == nil {
 		if a.Body.Len() > 0 || a.Header().Get("Content-Type") != "" {
 			w.t.Errorf("%s %s: a %d has a body, which is not documented", op.method, op.path, a.Code)
+		}
+		return
+	}
+	if r.URL.Query().Get("format") == "csv" && a.Code < 400 {
+		if got := a.Header().Get("Content-Type"); got != "text/csv; charset=utf-8" || response.Content["text/csv"] == nil {
+			w.t.Errorf("%s %s: Content-Type %q of a sheet, documented %t", op.method, op.path, got, response.Content["text/csv"] != nil)
 		}
 		return
 	}

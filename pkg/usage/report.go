@@ -127,8 +127,8 @@ func ceil(t time.Time, bucket time.Duration) time.Time {
 	return start
 }
 
-// starts are the first moments of the buckets.
-func (q Range) starts() []time.Time {
+// Starts are the first moments of the buckets of an answer's range, in order.
+func (q Range) Starts() []time.Time {
 	bucket := q.Granularity.bucket()
 	out := make([]time.Time, 0, q.To.Sub(q.From)/bucket)
 	for t := q.From; t.Before(q.To); t = t.Add(bucket) {

@@ -37,7 +37,7 @@ func (r *Reports) Account(ctx context.Context, c keys.Caller, q Range) (AccountU
 	if err != nil {
 		return AccountUsage{}, err
 	}
-	n := len(q.starts())
+	n := len(q.Starts())
 	u := AccountUsage{Range: q, Buckets: make([]int64, n)}
 	numbers := make([]int64, n*len(list))
 	rows := make(map[apikey.ID]*KeyRow, len(list))

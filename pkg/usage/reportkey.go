@@ -108,7 +108,7 @@ func (r *Reports) profile(ctx context.Context, id apikey.ID) (Profile, error) {
 
 // buckets adds counts up, and their permissions into the given map.
 func buckets(q Range, counts []Count, permissions map[string]int64) (list []Bucket, total Bucket) {
-	for _, start := range q.starts() {
+	for _, start := range q.Starts() {
 		list = append(list, Bucket{Start: start, Generations: map[int64]int64{}})
 	}
 	total = Bucket{Start: q.From, Generations: map[int64]int64{}}
