@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -100,9 +101,16 @@ func Load(getenv func(string) string) (Config, error) {
 type loader struct {
 	getenv func(string) string
 	errs   []error
+	failed []string // names of variables
 }
 
+// fail records the first fault of a variable; AWS_ENDPOINT_URL is looked at for several
+// services.
 func (l *loader) fail(name, text string) {
+	if slices.Contains(l.failed, name) {
+		return
+	}
+	l.failed = append(l.failed, name)
 	l.errs = append(l.errs, fmt.Errorf("environment: %s: %s", name, text))
 }
 

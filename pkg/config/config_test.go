@@ -14,7 +14,7 @@ import (
 func env(changes map[string]string) func(string) string {
 	vars := map[string]string{
 		"_HANDLER": "keys", "AWS_REGION": "eu-central-1", "KEYS_TABLE": "k", "METERS_TABLE": "m", "PEPPER_SECRET": "p",
-		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "access-secret-value",
+		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "access-secret-value", "USAGE_TABLE": "u", "ALERTS_TABLE": "a",
 	}
 	for name, v := range changes {
 		vars[name] = v
@@ -26,6 +26,7 @@ func TestAWholeEnvironment(t *testing.T) {
 	got, err := config.Load(env(map[string]string{
 		"_HANDLER": "sample", "SAMPLE_TABLE": "s", "ROUTES_FILE": "/var/task/routes.json", "AWS_SESSION_TOKEN": "token",
 		"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000", "AWS_ENDPOINT_URL": "https://emulator.example",
+		"AWS_ENDPOINT_URL_EVENTBRIDGE": "http://127.0.0.1:8001", "EVENT_BUS": "alerts", "METRICS_NAMESPACE": "Mine", "WEBHOOKS_ANYWHERE": "true",
 		"STORE_TIMEOUT": "750ms", "KEYREEVE_SETTINGS": `{"sharedStage": true}`,
 	}))
 	if err != nil {
@@ -38,6 +39,7 @@ func TestAWholeEnvironment(t *testing.T) {
 		Settings: settings, RoutesFile: "/var/task/routes.json",
 		AccessKeyID: "id", SecretAccessKey: "access-secret-value", SessionToken: "token",
 		DynamoDBEndpoint: "http://127.0.0.1:8000", SecretsManagerEndpoint: "https://emulator.example",
+		EventBridgeEndpoint: "http://127.0.0.1:8001", EventBus: "alerts", MetricsNamespace: "Mine", WebhooksAnywhere: true,
 		StoreTimeout: 750 * time.Millisecond,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -53,8 +55,50 @@ func TestDefaultsOfTheEnvironment(t *testing.T) {
 	if c.StoreTimeout != 2*time.Second || c.DynamoDBEndpoint != "" || c.SecretsManagerEndpoint != "" || c.SampleTable != "" || c.RoutesFile != "" {
 		t.Errorf("defaults: timeout %v, endpoints %q and %q", c.StoreTimeout, c.DynamoDBEndpoint, c.SecretsManagerEndpoint)
 	}
+	if c.EventBus != "" || c.EventBridgeEndpoint != "" || c.MetricsNamespace != "Keyreeve" || c.WebhooksAnywhere {
+		t.Errorf("defaults: bus %q at %q, metrics %q, webhooks anywhere %t", c.EventBus, c.EventBridgeEndpoint, c.MetricsNamespace, c.WebhooksAnywhere)
+	}
 	if diff := cmp.Diff(config.DefaultSettings(), c.Settings); diff != "" {
 		t.Errorf("settings without KEYREEVE_SETTINGS (-default +got)\n%s", diff)
+	}
+}
+
+// A function is told of the tables that its role lets it touch, and asks for no other.
+func TestEachFunctionNeedsItsOwnTables(t *testing.T) {
+	type tables struct{ sample, usage, alerts string }
+	for function, want := range map[string]tables{
+		"authorizer": {}, "stream": {}, "admin": {},
+		"sample": {sample: "s"},
+		"keys":   {usage: "u", alerts: "a"},
+		"usage":  {usage: "u", alerts: "a"},
+		"notify": {alerts: "a"},
+	} {
+		c, err := config.Load(env(map[string]string{"_HANDLER": function, "SAMPLE_TABLE": "s"}))
+		if got := (tables{c.SampleTable, c.UsageTable, c.AlertsTable}); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", function, got, err, want)
+		}
+		var missing []string
+		for name, needed := range map[string]string{"SAMPLE_TABLE": want.sample, "USAGE_TABLE": want.usage, "ALERTS_TABLE": want.alerts} {
+			if needed != "" {
+				missing = append(missing, "environment: "+name+": is not set")
+			}
+		}
+		_, err = config.Load(env(map[string]string{"_HANDLER": function, "USAGE_TABLE": "", "ALERTS_TABLE": ""}))
+		if len(missing) > 0 {
+			wantErrors(t, function+" without tables", err, missing...)
+		} else if err != nil {
+			t.Errorf("%s without tables: %v", function, err)
+		}
+	}
+}
+
+// Only the local gateway lifts the rule for webhooks, and by this one word.
+func TestWebhooksGoAnywhereOnlyIfThatIsSaidExactly(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "true": true, "TRUE": false, "1": false, "yes": false, " true": false, "false": false} {
+		c, err := config.Load(env(map[string]string{"WEBHOOKS_ANYWHERE": value}))
+		if err != nil || c.WebhooksAnywhere != want {
+			t.Errorf("WEBHOOKS_ANYWHERE=%q: %t, %v; want %t", value, c.WebhooksAnywhere, err, want)
+		}
 	}
 }
 
@@ -91,6 +135,7 @@ func TestEachVariableIsChecked(t *testing.T) {
 		"STORE_TIMEOUT":                    {"2", "0s", "-1s", "soon"},
 		"AWS_ENDPOINT_URL_DYNAMODB":        {"localhost:8000", "http://", "://", "/path", "unix:///socket", "http://[::1"},
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": {"localhost:8000"},
+		"AWS_ENDPOINT_URL_EVENTBRIDGE":     {"localhost:8000"},
 		"KEYREEVE_SETTINGS":                {"{", "[]", "null", `"x"`, `{} {}`},
 	} {
 		for _, v := range wrong {

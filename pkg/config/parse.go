@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ParseSettings reads settings in JSON over the defaults and validates them. It is
@@ -64,9 +65,10 @@ type parser struct {
 	failed map[string]bool
 }
 
-// fail records the first fault of a field: what follows from it is no news.
+// fail records the first fault of a field: what follows from it is no news, and neither
+// are the elements of a list that could not be read.
 func (p *parser) fail(field, format string, a ...any) {
-	if p.failed[field] {
+	if list, _, _ := strings.Cut(field, "["); p.failed[field] || p.failed[list] {
 		return
 	}
 	if p.failed == nil {
@@ -153,6 +155,8 @@ func (p *parser) read(field string, value json.RawMessage, target any) {
 		want = "true or false"
 	case *int:
 		want = "a whole number"
+	case *[]int:
+		want = "an array of whole numbers"
 	case *[]string:
 		want = "an array of texts"
 	}

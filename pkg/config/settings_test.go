@@ -34,6 +34,8 @@ func TestWhatIsLeftOutKeepsItsDefault(t *testing.T) {
 		`{"authorizerCacheSeconds": 0}`:              func(s *config.Settings) { *s.AuthorizerCacheSeconds = 0 },
 		`{"corsOrigins": []}`:                        func(s *config.Settings) { s.CORSOrigins = []string{} },
 		`{"corsOrigins": ["https://a.example:444"]}`: func(s *config.Settings) { s.CORSOrigins = []string{"https://a.example:444"} },
+		`{"webhookRetrySeconds": []}`:                func(s *config.Settings) { s.WebhookRetrySeconds = []int{} },
+		`{"webhookRetrySeconds": [1, 86400]}`:        func(s *config.Settings) { s.WebhookRetrySeconds = []int{1, 86400} },
 		`{"plans": {"pro": {"rateLimit": 250}}}`: func(s *config.Settings) {
 			s.Plans["pro"] = config.Plan{RateLimit: 250, Keys: s.Plans["pro"].Keys}
 		},
@@ -59,11 +61,11 @@ func TestWhatIsLeftOutKeepsItsDefault(t *testing.T) {
 }
 
 func TestDefaultsAreNotSharedBetweenSettings(t *testing.T) {
-	parse(t, `{"plans": {"pro": {"rateLimit": 1}}, "prefixes": {"canonical": {"production": {"issue": "x"}}}, "authorizerCacheSeconds": 1, "corsOrigins": ["https://a.example"]}`)
+	parse(t, `{"plans": {"pro": {"rateLimit": 1}}, "prefixes": {"canonical": {"production": {"issue": "x"}}}, "authorizerCacheSeconds": 1, "corsOrigins": ["https://a.example"], "webhookRetrySeconds": [7]}`)
 	if diff := cmp.Diff(parse(t, `{}`), config.DefaultSettings()); diff != "" {
 		t.Error("settings change the defaults")
 	}
-	if d := config.DefaultSettings(); d.Plans["pro"].RateLimit != 100 || d.PrefixFor("canonical", "production") != "kr_live" || *d.AuthorizerCacheSeconds != 60 || d.CORSOrigins[0] != "*" {
+	if d := config.DefaultSettings(); d.Plans["pro"].RateLimit != 100 || d.PrefixFor("canonical", "production") != "kr_live" || *d.AuthorizerCacheSeconds != 60 || d.CORSOrigins[0] != "*" || d.WebhookRetrySeconds[0] != 60 {
 		t.Errorf("the defaults are %+v", d)
 	}
 }
@@ -115,7 +117,16 @@ func TestEveryFieldsErrorNamesTheField(t *testing.T) {
 		`{"corsOrigins": ["a.example"]}`:                                                    `corsOrigins[0]: want "*" or an origin`,
 		`{"corsOrigins": ["https://u@a.example"]}`:                                          `corsOrigins[0]: want "*" or an origin`,
 		`{"corsOrigins": ["null"]}`:                                                         `corsOrigins[0]: want "*" or an origin`,
+		`{"corsOrigins": [1, "*"]}`:                                                         "corsOrigins: want an array of texts",
 		`{"corsOrigins": [null]}`:                                                           `corsOrigins[0]: want "*" or an origin`,
+		`{"webhookRetrySeconds": 60}`:                                                       "webhookRetrySeconds: want an array of whole numbers",
+		`{"webhookRetrySeconds": null}`:                                                     "webhookRetrySeconds: want an array of whole numbers",
+		`{"webhookRetrySeconds": ["` + pasted + `"]}`:                                       "webhookRetrySeconds: want an array of whole numbers",
+		`{"webhookRetrySeconds": [60, 1.5]}`:                                                "webhookRetrySeconds: want an array of whole numbers",
+		`{"webhookRetrySeconds": [null]}`:                                                   "webhookRetrySeconds[0]: want 1 to 86400",
+		`{"webhookRetrySeconds": [60, 0]}`:                                                  "webhookRetrySeconds[1]: want 1 to 86400",
+		`{"webhookRetrySeconds": [86401]}`:                                                  "webhookRetrySeconds[0]: want 1 to 86400",
+		`{"webhookRetrySeconds": [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}`:                "webhookRetrySeconds: want at most 19 waits",
 		`{"SharedStage": true}`:                                                             "SharedStage: unknown field",
 		`{"sharedStage": true, "sharedStage": false}`:                                       "sharedStage: is given twice",
 		`{"plans": {"pro": {"keys": 1, "keys": 2}}}`:                                        "plans.pro.keys: is given twice",
