@@ -92,6 +92,21 @@ func TestShippedTableReadAsPolicy(t *testing.T) {
 	root.allow("GET /v1/api-keys", "PATCH /v1/account/api-keys/2/", "POST /v1/api-keys/8fQ2mZ0a/regenerate", "GET /v1/licenses")
 	root.deny("PUT /v1/licenses", "OPTIONS /v1/licenses", "GET /v2/licenses")
 
+	// What is counted, logged and alerted is read by who may read keys, and changed by who
+	// may manage them.
+	reads := []string{"GET /v1/api-keys/8fQ2mZ0a/usage", "GET /v1/api-keys/8fQ2mZ0a/requests", "GET /v1/api-keys/8fQ2mZ0a/advice/", "GET /v1/usage", "GET /v1/logs",
+		"GET /v1/alerts", "GET /v1/webhooks/", "GET /v1/webhooks/whk_1", "GET /v1/webhooks/whk_1/deliveries"}
+	changes := []string{"POST /v1/alerts/x/acknowledge", "POST /v1/webhooks", "PATCH /v1/webhooks/whk_1", "DELETE /v1/webhooks/whk_1",
+		"POST /v1/webhooks/whk_1/test", "POST /v1/deliveries/dlv_1/redeliver"}
+	star.deny(append(slices.Clone(reads), changes...)...)
+	root.allow(append(slices.Clone(reads), changes...)...)
+	readers := with(keys.Identity{}, "api_keys:read")
+	readers.allow(reads...)
+	readers.deny(changes...)
+	writers := with(keys.Identity{}, "api_keys:write")
+	writers.allow(changes...)
+	writers.deny(reads...)
+
 	nobody := with(keys.Identity{})
 	nobody.allow(everybody...)
 	nobody.deny("GET /v1/api-keys/8fQ2mZ0a", "GET /v1/customers")
@@ -100,6 +115,35 @@ func TestShippedTableReadAsPolicy(t *testing.T) {
 	scoped.allow("GET /v1/customers/cus_1", "GET /v1/customers/cus_1/", "PUT /v1/customers/cus-2", "GET /v1/customers/cus_1/invoices/", "GET /v1/customers")
 	scoped.deny("GET /v1/customers/cus_2", "GET /v1/customers/cus_11", "GET /v1/customers/cus_2/invoices", "GET /v1/customers/x/cus_1",
 		"GET /v1/customers/x%2Fcus_1", "GET /v1/customers/*", "GET /v1/customers/cus_?", "GET /v1/customers/cus_1%2F..%2Fcus_2")
+}
+
+// Under target nothing is shortened, so each policy names its routes exactly.
+func TestPoliciesOfTheShippedTableStayUnder8KB(t *testing.T) {
+	const long = "arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/development/"
+	for name, id := range map[string]keys.Identity{
+		"*":                {Permissions: []string{"*"}},
+		"api_keys:*":       {Permissions: []string{"api_keys:*"}},
+		"* and api_keys:*": {Permissions: []string{"*", "api_keys:*"}},
+	} {
+		p, exact := shipped(t), 0
+		for _, r := range route.Default().Routes() {
+			switch {
+			case r.Public || r.Permission != "" && !keys.Holds(id.Permissions, r.Permission):
+			case strings.HasSuffix(r.Path, "}"): // a wildcard at the end is the trailing slash too
+				exact++
+			default:
+				exact += 2
+			}
+		}
+		doc, dropped, err := p.AppendDocument(nil, id, long)
+		if err != nil || dropped != 0 || len(doc) > target {
+			t.Errorf("%s: %d bytes, %d resources left out, %v; want at most %d bytes and all", name, len(doc), dropped, err, target)
+		}
+		if got := len(resources(t, doc)); got != exact {
+			t.Errorf("%s: %d resources, want %d: it is shortened", name, got, exact)
+		}
+		t.Logf("%s: %d resources, %d bytes; %d where names are of the usual length", name, exact, len(doc), len(document(t, p, id)))
+	}
 }
 
 func TestPolicyIsOneStageOnly(t *testing.T) {
