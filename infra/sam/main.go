@@ -52,6 +52,8 @@ const (
 	keysTable    = "keyreeve-keys"
 	metersTable  = "keyreeve-meters"
 	sampleTable  = "keyreeve-sample"
+	usageTable   = "keyreeve-usage"
+	alertsTable  = "keyreeve-alerts"
 	pepperSecret = "keyreeve/peppers"
 	awsAccount   = "123456789012" // SAM's own stand-in for AWS::AccountId
 )
@@ -86,7 +88,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	client := dynamo.NewClient(config.Config{
 		Region: region, AccessKeyID: id, SecretAccessKey: id, DynamoDBEndpoint: db.Endpoint, StoreTimeout: 20 * time.Second,
 	})
-	if err := ddb.CreateTables(ctx, client, ddb.Tables{Keys: keysTable, Meters: metersTable, Sample: sampleTable}); err != nil {
+	if err := ddb.CreateTables(ctx, client, ddb.Tables{
+		Keys: keysTable, Meters: metersTable, Sample: sampleTable, Usage: usageTable, Alerts: alertsTable,
+	}); err != nil {
 		return err
 	}
 
@@ -106,7 +110,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	defer server.Close()
 
 	files, err := write(*template, *stage, environment{
-		"KEYS_TABLE": keysTable, "METERS_TABLE": metersTable, "SAMPLE_TABLE": sampleTable, "PEPPER_SECRET": pepperSecret,
+		"KEYS_TABLE": keysTable, "METERS_TABLE": metersTable, "SAMPLE_TABLE": sampleTable,
+		"USAGE_TABLE": usageTable, "ALERTS_TABLE": alertsTable, "PEPPER_SECRET": pepperSecret,
+		"EVENT_BUS":                        "", // alerts go to none: there is no EventBridge
 		"AWS_ENDPOINT_URL_DYNAMODB":        seenFromContainer(db.Endpoint, *host),
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": seenFromContainer("http://"+l.Addr().String(), *host),
 		// What takes DynamoDB Local two seconds on a busy machine is no failure yet.
