@@ -85,6 +85,7 @@ type Deliverer struct {
 	serial  int64            // of the last batch
 	open    map[Group]*batch // that take lines
 	waiting map[*batch]bool  // all that were not delivered, open ones included
+	failed  int              // attempts since one succeeded
 	closed  bool
 }
 
@@ -225,6 +226,7 @@ func (d *Deliverer) deliver(b *batch) bool {
 			return false
 		}
 		err := d.try(b)
+		d.rest(err)
 		<-d.slots
 		if err == nil {
 			return true
@@ -239,6 +241,30 @@ func (d *Deliverer) deliver(b *batch) bool {
 		case <-time.After(wait/2 + rand.N(wait/2+1)): // what failed together does not come back together
 		}
 		wait = min(2*wait, d.o.MaxWait)
+	}
+}
+
+// patience is how many attempts may fail, and none succeed, before the function itself is
+// taken for broken.
+const patience = 20
+
+// rest keeps the slot of an attempt for a while if the function is broken: hundreds of
+// batches must not start a process each, again and again, that ends at once.
+func (d *Deliverer) rest(err error) {
+	d.mu.Lock()
+	if err == nil {
+		d.failed = 0
+	} else {
+		d.failed++
+	}
+	broken := d.failed - patience
+	d.mu.Unlock()
+	if broken < 0 {
+		return
+	}
+	select {
+	case <-d.running.Done():
+	case <-time.After(min(d.o.RetryAfter<<min(broken, 20), d.o.MaxWait)):
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,6 +269,36 @@ func TestCloseDeliversWhatIsLeftOrLeavesItToTheNext(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 0 {
 		t.Errorf("%d files are left, error %v", len(files), err)
+	}
+}
+
+// A function that cannot start must not be started by every batch again and again.
+func TestABrokenFunctionIsLeftInPeace(t *testing.T) {
+	f := &function{t: t}
+	var broken atomic.Bool
+	broken.Store(true)
+	f.answer = func(events.CloudwatchLogsData) error {
+		if broken.Load() {
+			return errors.New("cannot start")
+		}
+		return nil
+	}
+	d := open(t, f, logs.Options{BatchLines: 1, MaxWait: 300 * time.Millisecond})
+	for i := range 300 {
+		write(t, d, access, fmt.Sprintf("%03d", i))
+	}
+	time.Sleep(3 * time.Second)
+	f.mu.Lock()
+	// 20 before it is taken for broken, then 4 at once in 300 ms; each batch by itself would
+	// have made 10 in 3 s.
+	if n := len(f.sent); n < 20 || n > 120 {
+		t.Errorf("%d attempts, want at most 120", n)
+	}
+	f.mu.Unlock()
+	broken.Store(false)
+	drain(t, d)
+	if n := len(f.lines()); n != 300 {
+		t.Errorf("%d lines once it works, want 300", n)
 	}
 }
 
