@@ -67,7 +67,7 @@ type usageState struct {
 
 func (s *usageScene) state(t *testing.T, op *usageOperation) usageState {
 	t.Helper()
-	ctx := context.Background()
+	ctx := t.Context()
 	var page usage.Page
 	if op.rows {
 		var err error
@@ -114,14 +114,13 @@ func (s *usageScene) state(t *testing.T, op *usageOperation) usageState {
 type usageOperation struct {
 	name  string
 	rows  bool // it writes rows
-	setup func(s *usageScene) error
-	run   func(s *usageScene, store usage.Store) error
+	setup func(ctx context.Context, s *usageScene) error
+	run   func(ctx context.Context, s *usageScene, store usage.Store) error
 	// repeated is what a repeat after an error may say beside success.
 	repeated error
 }
 
 func usageOperations() []usageOperation {
-	ctx := context.Background()
 	rows := func(s *usageScene) (list []usage.Row) {
 		for n := range 3 {
 			list = append(list, usage.Row{Half: usage.AccessHalf, Request: s.request(n)})
@@ -130,7 +129,7 @@ func usageOperations() []usageOperation {
 		refusal.Refused, refusal.Generation = "rate_limited", 0
 		return append(list, usage.Row{Half: usage.RefusalHalf, Request: refusal})
 	}
-	record := func(s *usageScene, store usage.Store) error {
+	record := func(ctx context.Context, s *usageScene, store usage.Store) error {
 		mine, err := store.Record(ctx, s.batch(), rows(s))
 		if err == nil && !slices.Equal(mine, []bool{true, true, true, true}) {
 			return fmt.Errorf("mine = %v, want all of them", mine)
@@ -139,7 +138,7 @@ func usageOperations() []usageOperation {
 	}
 	return []usageOperation{
 		{name: "Record", rows: true, run: record},
-		{name: "Count", run: func(s *usageScene, store usage.Store) error {
+		{name: "Count", run: func(ctx context.Context, s *usageScene, store usage.Store) error {
 			var counts []usage.Count
 			totals := map[apikey.ID]usage.Totals{}
 			for i, id := range s.ids {
@@ -152,7 +151,7 @@ func usageOperations() []usageOperation {
 			}
 			return store.Count(ctx, s.batch(), counts, totals)
 		}},
-		{name: "Join", run: func(s *usageScene, store usage.Store) error {
+		{name: "Join", run: func(ctx context.Context, s *usageScene, store usage.Store) error {
 			refusal := s.request(7)
 			refusal.Refused = "expired"
 			_, _, err := store.Join(ctx, usage.RefusalHalf, refusal)
@@ -166,16 +165,22 @@ func usageOperations() []usageOperation {
 			return err
 		}},
 		{name: "Complete", rows: true,
-			setup: func(s *usageScene) error {
+			setup: func(ctx context.Context, s *usageScene) error {
 				r := s.request(1)
 				return second(s.clean.Record(ctx, s.batch(), []usage.Row{{Half: usage.RefusalHalf, Request: r}}))
 			},
-			run: func(s *usageScene, store usage.Store) error { return store.Complete(ctx, s.request(1)) }},
+			run: func(ctx context.Context, s *usageScene, store usage.Store) error {
+				return store.Complete(ctx, s.request(1))
+			}},
 		{name: "SaveProfile", repeated: usage.ErrStale,
-			run: func(s *usageScene, store usage.Store) error { return store.SaveProfile(ctx, s.profile(0)) }},
+			run: func(ctx context.Context, s *usageScene, store usage.Store) error {
+				return store.SaveProfile(ctx, s.profile(0))
+			}},
 		{name: "SaveProfile over another", repeated: usage.ErrStale,
-			setup: func(s *usageScene) error { return s.clean.SaveProfile(ctx, s.profile(0)) },
-			run:   func(s *usageScene, store usage.Store) error { return store.SaveProfile(ctx, s.profile(1)) }},
+			setup: func(ctx context.Context, s *usageScene) error { return s.clean.SaveProfile(ctx, s.profile(0)) },
+			run: func(ctx context.Context, s *usageScene, store usage.Store) error {
+				return store.SaveProfile(ctx, s.profile(1))
+			}},
 	}
 }
 
@@ -191,14 +196,14 @@ func TestNoFaultLosesOrDoublesACount(t *testing.T) {
 			t.Helper()
 			s, w := newUsageScene(c), &wire{}
 			if op.setup != nil {
-				if err := op.setup(s); err != nil {
+				if err := op.setup(t.Context(), s); err != nil {
 					t.Fatal(err)
 				}
 			}
 			return s, usageOn(c, dynamo.UsageConfig{Patience: patience}, w.option), w
 		}
 		s, store, w := prepare(t, 0)
-		if err := op.run(s, store); err != nil {
+		if err := op.run(t.Context(), s, store); err != nil {
 			t.Fatalf("%s without a fault: %v", op.name, err)
 		}
 		want, calls := s.state(t, &op), w.seen()
@@ -210,13 +215,13 @@ func TestNoFaultLosesOrDoublesACount(t *testing.T) {
 
 				s, store, w := prepare(t, time.Minute)
 				w.reset(func(c call) fault { return onlyIf(c.n == i, f) })
-				err := op.run(s, store)
+				err := op.run(t.Context(), s, store)
 				if f.name == denied.name {
 					if !errors.Is(err, keys.ErrUnavailable) {
 						t.Errorf("%s: %v, want ErrUnavailable", label, err)
 					}
 					w.reset(nil)
-					err = op.run(s, store)
+					err = op.run(t.Context(), s, store)
 				}
 				if err != nil {
 					t.Errorf("%s: %v", label, err)
@@ -227,7 +232,7 @@ func TestNoFaultLosesOrDoublesACount(t *testing.T) {
 
 				s, store, w = prepare(t, time.Nanosecond)
 				w.reset(func(c call) fault { return onlyIf(c.n >= i, f) })
-				err = op.run(s, store)
+				err = op.run(t.Context(), s, store)
 				if !errors.Is(err, keys.ErrUnavailable) {
 					t.Errorf("%s and all after: %v, want ErrUnavailable", label, err)
 				} else if strings.Contains(err.Error(), "CANARY") || strings.Contains(err.Error(), "198.51") || strings.Contains(err.Error(), s.prefix) {
@@ -235,7 +240,7 @@ func TestNoFaultLosesOrDoublesACount(t *testing.T) {
 				}
 				w.reset(nil)
 				for range 2 {
-					if err := op.run(s, store); err != nil && (op.repeated == nil || !errors.Is(err, op.repeated)) {
+					if err := op.run(t.Context(), s, store); err != nil && (op.repeated == nil || !errors.Is(err, op.repeated)) {
 						t.Errorf("%s and all after, the repeat: %v", label, err)
 					}
 				}
@@ -394,4 +399,27 @@ func TestBatchesOfTheSameKeysAllCountOnceThroughConflicts(t *testing.T) {
 		}
 	}
 	t.Logf("%d batches to each of %d counters, faults put in their way: %v", batches, counters, injected)
+}
+
+// Patience does not outlast the caller's, whose function is about to be ended.
+func TestAPatientWriteEndsWithItsContext(t *testing.T) {
+	c := ddbtest.ConfigWithoutStream(t)
+	w := &wire{}
+	s := usageOn(c, dynamo.UsageConfig{Patience: time.Hour}, w.option)
+	w.reset(always(throttle, ""))
+	scene := newUsageScene(c)
+	for _, op := range usageOperations() {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		done := make(chan error, 1)
+		go func() { done <- op.run(ctx, scene, s) }()
+		select {
+		case err := <-done:
+			if !errors.Is(err, keys.ErrUnavailable) {
+				t.Errorf("%s = %v, want ErrUnavailable", op.name, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s goes on without its context", op.name)
+		}
+		cancel()
+	}
 }

@@ -98,8 +98,8 @@ func TestUsageItemsAreAsDrawn(t *testing.T) {
 		"R#acme#14 019aab13e8fb#Jk_-=": "ba=b1 br=b1 env=staging gen=3 ip=203.0.113.9 key=a0000001 met=GET ms=12 path=/v1/customers" +
 			" perm=customers:read rid=r-Jk_-= st=200 ttl=1766398801 ua=curl/8 why=rate_limited",
 		"R#acme#0 019aab13e8fb#Jk_-=2": "br=b1 env=staging key=a0000001 rid=r-Jk_-=2 st=401 ttl=1766398801 why=expired",
-		"C#acme#20414#2 a0000001":       "10=4 10g3=4 10s2=4 p:customers:read=4 ttl=1798416000",
-		"K#a0000001 T":                  "a=4 n=4",
+		"C#acme#20414#2 a0000001":      "10=4 10g3=4 10s2=4 p:customers:read=4 ttl=1798416000",
+		"K#a0000001 T":                 "a=4 n=4",
 		"K#a0000001 P": "acct=acme crowded=true first=1763806800123 gens=3=1763806800123 lu=1763806800123" +
 			" nets=203.0.113.0/24=1763806800123 perms=customers:read=1763806800123 refused=1763806800123 version=1",
 		"J#Jk_-=2 J": "acct=acme at=1763806800123 env=staging ha=true hr=true ip=203.0.113.9 key=a0000001 met=GET ms=12" +
