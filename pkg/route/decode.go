@@ -53,10 +53,18 @@ func decodeFile(text []byte) (f file, errs []error) {
 	}
 	for i, raw := range routes {
 		var r Route
-		object(fmt.Sprintf("routes[%d]: ", i), raw, map[string]any{
+		var upstream json.RawMessage
+		at := fmt.Sprintf("routes[%d]: ", i)
+		object(at, raw, map[string]any{
 			"method": &r.Method, "path": &r.Path, "permission": &r.Permission, "credential": &r.Credential,
-			"function": &r.Function, "customer": &r.Customer, "unguarded": &r.Unguarded, "public": &r.Public,
+			"function": &r.Function, "upstream": &upstream,
+			"customer": &r.Customer, "unguarded": &r.Unguarded, "public": &r.Public,
 		})
+		if upstream != nil {
+			u := &r.Upstream
+			u.TimeoutSeconds = defaultTimeoutSeconds // also what tells {} from no upstream
+			object(at+"upstream: ", upstream, map[string]any{"url": &u.URL, "lambda": &u.Lambda, "timeoutSeconds": &u.TimeoutSeconds})
+		}
 		f.Routes = append(f.Routes, r)
 	}
 	return f, errs
@@ -76,6 +84,10 @@ func kind(target any) string {
 	switch target.(type) {
 	case *bool:
 		return "true or false"
+	case *int:
+		return "a whole number"
+	case *json.RawMessage:
+		return "an object"
 	case *[]json.RawMessage:
 		return "an array"
 	}

@@ -2,6 +2,7 @@ package route
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +26,15 @@ func TestEmbeddedFilesPassTheStrictDecoder(t *testing.T) {
 	}
 	if diff := cmp.Diff(Default().Routes(), viaFile.Routes()); diff != "" {
 		t.Errorf("the sample's routes as a file differ from the embedded ones (-embedded +file)\n%s", diff)
+	}
+}
+
+// Nobody's file can forward a management route, and neither can ours.
+func TestManagementRoutesAreNotForwarded(t *testing.T) {
+	l := &loader{root: &node{}, resources: map[string]*node{}, known: map[string]bool{}}
+	l.add(file{Routes: []Route{{Method: "GET", Path: "/v1/x", Upstream: Upstream{URL: "https://a.example", TimeoutSeconds: 5}}}}, true)
+	if len(l.errs) != 1 || !strings.Contains(l.errs[0].Error(), "management routes are served here") {
+		t.Errorf("errors %v, want one about the upstream", l.errs)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 // reserved functions serve Keyreeve itself. A route to one of them could put what only
 // IAM may invoke (admin) behind a public path.
-var reserved = []string{"admin", "authorizer", "console", "keys", "stream", "usage"}
+var reserved = []string{"admin", "authorizer", "console", Forward, "keys", "notify", "stream", "usage"}
 
 // Load makes the table of the management routes and those of a file in the form of
 // routes.json; nil stands for the sample's. The error lists everything that is wrong,
@@ -130,6 +130,9 @@ func (l *loader) addRow(r row) {
 		r.label += " (" + r.Method + " " + r.Path + ")"
 	}
 	switch {
+	case r.Upstream != Upstream{}:
+		l.checkUpstream(&r)
+		r.Function = Forward
 	case !identifier(strings.ReplaceAll(r.Function, "-", "_")) || r.Function != strings.ToLower(r.Function):
 		l.fail(r.label, "function", "want 1 to 32 of a-z, 0-9, '_' and '-', a letter first")
 	case !r.own && slices.Contains(reserved, r.Function):

@@ -6,6 +6,7 @@
 // It is data, so that a user protects an API of their own by editing a file:
 // routes.json (schema: routes.schema.json) holds the replaceable part, the sample API;
 // management.json holds the routes that are always there, and no file can change those.
+// A row names a function of ours, or in its place an [Upstream] that runs elsewhere.
 //
 // Promises: a table that [Load] returns can be built in API Gateway; every permission
 // that a route asks for is in the catalogue; and no unguarded route is opened by the IAM
@@ -38,10 +39,24 @@ type Route struct {
 	Path       string     `json:"path"`                 // resource path without trailing slash: /v1/customers/{customerId}
 	Permission string     `json:"permission,omitempty"` // resource:action that the key must hold; empty: any live key
 	Credential Credential `json:"credential,omitempty"` // default X-API-Key; empty on a public route
-	Function   string     `json:"function"`             // row of the function table: keys, sample, …
+	Function   string     `json:"function,omitempty"`   // row of the function table: keys, sample, …; Forward where there is an upstream
+	Upstream   Upstream   `json:"upstream,omitzero"`    // in place of a function
 	Customer   string     `json:"customer,omitempty"`   // the path parameter that names a customer
 	Unguarded  bool       `json:"unguarded,omitempty"`  // no guard in front of it: limits and revocation wait for the cache
 	Public     bool       `json:"public,omitempty"`     // no key at all
+}
+
+// Forward is the function of every row that has an upstream. Files do not name it.
+const Forward = "forward"
+
+// Upstream is what serves a route in place of a function of ours: a server by URL, or any
+// Lambda function. The zero value is none.
+type Upstream struct {
+	URL    string `json:"url,omitempty"`    // http or https, host, perhaps a port and a base path: https://orders.example.com/base
+	Lambda string `json:"lambda,omitempty"` // ARN, perhaps with a version or an alias
+	// TimeoutSeconds is how long the whole answer may take, 1 to 28: API Gateway waits for
+	// 29. Default 25.
+	TimeoutSeconds int `json:"timeoutSeconds,omitempty"`
 }
 
 // Permission is a row of the catalogue.
@@ -123,6 +138,29 @@ func (t *Table) Label(p string) string {
 		}
 	}
 	return strings.Join(labels, ", ")
+}
+
+// Lambdas lists the ARNs of the functions that are upstreams, sorted.
+func (t *Table) Lambdas() []string {
+	var out []string
+	for _, r := range t.routes {
+		if r.Upstream.Lambda != "" {
+			out = append(out, r.Upstream.Lambda)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// BinaryMediaTypes are what API Gateway must take for binary: everything, if there is an
+// upstream, since it is not known what that takes and answers, and whatever is no UTF-8 is
+// lost in an API that knows of text alone. It is nil where every route is a function of
+// ours, whose bodies are JSON.
+func (t *Table) BinaryMediaTypes() []string {
+	if slices.Contains(t.Functions(), Forward) {
+		return []string{"*/*"}
+	}
+	return nil
 }
 
 // Functions lists the functions that serve routes, sorted.

@@ -25,11 +25,13 @@ type schema struct {
 	Const                      any
 	Pattern                    string
 	MinLength, MaxLength       *int
+	Minimum, Maximum           *float64
 	Items                      *schema
 	Required                   []string
 	AdditionalProperties       *bool
 	Properties                 map[string]json.RawMessage
 	If, Then                   *schema
+	OneOf, AllOf               []*schema
 	Defs                       map[string]*schema `json:"$defs"`
 }
 
@@ -60,7 +62,7 @@ func (s *schema) validate(t *testing.T, root *schema, at string, v any) (faults 
 	if s.Ref != "" {
 		s = root.Defs[strings.TrimPrefix(s.Ref, "#/$defs/")]
 	}
-	types := map[string]bool{"": true, "object": false, "array": false, "string": false, "boolean": false}
+	types := map[string]bool{"": true, "object": false, "array": false, "string": false, "boolean": false, "integer": false}
 	switch v := v.(type) {
 	case map[string]any:
 		types["object"] = true
@@ -91,12 +93,29 @@ func (s *schema) validate(t *testing.T, root *schema, at string, v any) (faults 
 		}
 	case bool:
 		types["boolean"] = true
+	case float64:
+		types["integer"] = v == float64(int(v))
+		if s.Minimum != nil && v < *s.Minimum || s.Maximum != nil && v > *s.Maximum {
+			bad("is out of range")
+		}
 	}
 	if !types[s.Type] {
 		bad("is no " + s.Type)
 	}
 	if s.Enum != nil && !slices.Contains(s.Enum, v) || s.Const != nil && s.Const != v {
 		bad("is another value")
+	}
+	fitting := 0
+	for _, one := range s.OneOf {
+		if len(one.validate(t, root, at, v)) == 0 {
+			fitting++
+		}
+	}
+	if s.OneOf != nil && fitting != 1 {
+		bad("fits none or several of oneOf")
+	}
+	for _, all := range s.AllOf {
+		faults = append(faults, all.validate(t, root, at, v)...)
 	}
 	if s.If != nil && len(s.If.validate(t, root, at, v)) == 0 {
 		faults = append(faults, s.Then.validate(t, root, at, v)...)
@@ -126,7 +145,7 @@ func TestTheFilesFitTheirSchema(t *testing.T) {
 
 func TestSchemaAndStructsHaveTheSameFields(t *testing.T) {
 	s := readSchema(t)
-	for def, v := range map[string]any{"route": route.Route{}, "permission": route.Permission{}} {
+	for def, v := range map[string]any{"route": route.Route{}, "permission": route.Permission{}, "upstream": route.Upstream{}} {
 		var fields, required, described []string
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {
@@ -164,12 +183,18 @@ func TestSchemaAndLoaderAgreeOnTheFormOfRows(t *testing.T) {
 		"customer":   {`"id"`, `"i-d"`, `7`},
 		"unguarded":  {`true`, `false`, `"true"`, `null`},
 		"public":     {`true`, `false`, `1`},
-		"privat":     {`true`},
-		"Method":     {`"GET"`},
+		"upstream": {
+			`{}`, `null`, `"https://a.example"`, `{"url": "https://a.example", "lambda": "arn:aws:lambda:eu-central-1:123456789012:function:f"}`,
+			`{"url": "https://a.example"}`, `{"url": "https://a.example", "method": "GET"}`,
+		},
+		"privat": {`true`},
+		"Method": {`"GET"`},
 	} {
 		for _, value := range values {
 			row := map[string]string{"method": `"GET"`, "path": `"/x/{id}"`, "function": `"sample"`}
-			row[field] = value
+			if row[field] = value; field == "upstream" {
+				delete(row, "function")
+			}
 			var members []string
 			for k, v := range row {
 				members = append(members, fmt.Sprintf("%q: %s", k, v))
@@ -193,6 +218,15 @@ func TestSchemaAndLoaderAgreeOnTheFormOfRows(t *testing.T) {
 	}
 	if accepted < 10 || refusedRows < 20 {
 		t.Errorf("%d rows accepted, %d refused: too few to mean anything", accepted, refusedRows)
+	}
+	for _, more := range []string{`, "unguarded": true`, `, "function": "sample"`} {
+		var v any
+		if err := json.Unmarshal(table(`{"method": "GET", "path": "/x", "upstream": {"url": "https://a.example"}`+more+`}`), &v); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.validate(t, s, "file", v)) == 0 {
+			t.Errorf("the schema lets a row with an upstream have%s", strings.TrimPrefix(more, ","))
+		}
 	}
 	for _, more := range []string{`, "permission": "a:r"`, `, "credential": "X-API-Key"`, `, "customer": "id"`, `, "unguarded": true`} {
 		var v any
