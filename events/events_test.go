@@ -93,6 +93,9 @@ func TestEveryEventIsTestedAndHoldsNoKey(t *testing.T) {
 	for name := range usageEvents {
 		want = append(want, name)
 	}
+	for name := range notifyEvents {
+		want = append(want, name)
+	}
 	slices.Sort(want)
 	if s := run.FindString(newKey(t).secret.Plaintext()); !drawn([]byte(s)) {
 		t.Fatal("a key does not look like one")
