@@ -299,6 +299,13 @@ func TestANewNetworkIsToldOfOnce(t *testing.T) {
 			w.want(tt.want...)
 		})
 	}
+	t.Run("two keys", func(t *testing.T) {
+		f := known(facts(request(start, from(other)), request(start, from(other), by(keyB))), since)
+		f.Before[keyB] = f.Before[keyA]
+		w := newWorld(t)
+		w.observe(f, f)
+		w.want(told, told)
+	})
 	t.Run("a batch that shows a crowd", func(t *testing.T) {
 		var crowd []usage.Request
 		for i := range 200 {
