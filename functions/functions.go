@@ -11,11 +11,16 @@ import (
 	"github.com/keyreeve/keyreeve/authorizer"
 	"github.com/keyreeve/keyreeve/functions/admin"
 	keysfn "github.com/keyreeve/keyreeve/functions/keys"
+	"github.com/keyreeve/keyreeve/functions/notify"
 	"github.com/keyreeve/keyreeve/functions/proxy"
 	"github.com/keyreeve/keyreeve/functions/sample"
 	"github.com/keyreeve/keyreeve/functions/stream"
+	usagefn "github.com/keyreeve/keyreeve/functions/usage"
+	"github.com/keyreeve/keyreeve/pkg/alert"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
 	"github.com/keyreeve/keyreeve/pkg/guard"
+	"github.com/keyreeve/keyreeve/pkg/usage"
+	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
 
 // functions is the function table: the value of _HANDLER, which is also the name that the
@@ -25,13 +30,35 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 		return authorizer.New(authorizer.Config{Verifier: w.verifier(), Table: w.table, Log: w.log})
 	},
 	"keys": func(w *wiring) (lambda.Handler, error) {
+		service := w.service()
 		return w.behindGuard("keys", keysfn.New(keysfn.Config{
-			Service: w.service(), Verifier: w.verifier(), Table: w.table, Settings: w.cfg.Settings, Log: w.log,
+			Service: service, Verifier: w.verifier(), Table: w.table, Settings: w.cfg.Settings, Log: w.log,
+			Usage:    usage.NewReports(usage.ReportsConfig{Store: w.usage(), Keys: service, Table: w.table}),
+			Alerts:   alert.NewDesk(alert.DeskConfig{Store: w.alerts()}),
+			Webhooks: webhook.NewManager(webhook.ManagerConfig{Store: w.webhooks(), Peppers: w.peppers, Sender: w.sender()}),
 		})), nil
 	},
 	"sample": func(w *wiring) (lambda.Handler, error) {
 		store := dynamo.NewSample(w.client, w.cfg.SampleTable, w.cfg.StoreTimeout)
 		return w.behindGuard("sample", sample.New(sample.Config{Store: store})), nil
+	},
+	"usage": func(w *wiring) (lambda.Handler, error) {
+		store, directory := w.usage(), dynamo.NewDirectory(w.client, w.cfg.KeysTable, w.cfg.StoreTimeout)
+		return usagefn.New(usagefn.Config{
+			Counter: usage.New(usage.Config{Store: store, Table: w.table, Keys: directory, Log: w.log}),
+			Watcher: alert.New(alert.Config{Store: w.alerts(), Usage: store, Keys: directory, Meters: w.keyStore(), Log: w.log}),
+			Metrics: w.metrics(), Log: w.log,
+		}), nil
+	},
+	"notify": func(w *wiring) (lambda.Handler, error) {
+		alerts := w.alerts()
+		return notify.New(notify.Config{
+			Notifier: webhook.NewNotifier(webhook.NotifierConfig{
+				Store: w.webhooks(), Alerts: alerts, Peppers: w.peppers, Sender: w.sender(), Bus: w.bus(),
+				Waits: w.cfg.Settings.WebhookWaits(), Log: w.log,
+			}),
+			Alerts: alerts, Metrics: w.metrics(), Log: w.log,
+		}), nil
 	},
 	"stream": func(w *wiring) (lambda.Handler, error) { return stream.New(w.keyStore(), w.log), nil },
 	"admin":  func(w *wiring) (lambda.Handler, error) { return admin.New(w.service(), w.ring, time.Now), nil },

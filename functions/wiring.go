@@ -12,10 +12,12 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/emf"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/pepper"
 	"github.com/keyreeve/keyreeve/pkg/route"
 	"github.com/keyreeve/keyreeve/pkg/verify"
+	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
 
 // wiring makes the parts of one function out of its configuration, by hand: what a
@@ -55,7 +57,7 @@ func newWiring(cfg config.Config) (*wiring, error) {
 
 func (w *wiring) keyStore() *dynamo.Keys {
 	return dynamo.NewKeys(w.client, dynamo.KeysConfig{
-		Table: w.cfg.KeysTable, Meters: w.cfg.MetersTable, Timeout: w.cfg.StoreTimeout,
+		Table: w.cfg.KeysTable, Meters: w.cfg.MetersTable, UsageTable: w.cfg.UsageTable, Timeout: w.cfg.StoreTimeout,
 		Retention: time.Duration(w.cfg.Settings.RetentionDays) * 24 * time.Hour,
 	})
 }
@@ -63,6 +65,25 @@ func (w *wiring) keyStore() *dynamo.Keys {
 func (w *wiring) meters() *dynamo.Meters {
 	return dynamo.NewMeters(w.client, w.cfg.MetersTable, w.cfg.StoreTimeout)
 }
+
+func (w *wiring) usage() *dynamo.Usage {
+	return dynamo.NewUsage(w.client, dynamo.UsageConfig{Table: w.cfg.UsageTable, Timeout: w.cfg.StoreTimeout})
+}
+
+func (w *wiring) alerts() *dynamo.Alerts {
+	return dynamo.NewAlerts(w.client, w.cfg.AlertsTable, w.cfg.StoreTimeout)
+}
+
+func (w *wiring) webhooks() *dynamo.Webhooks {
+	return dynamo.NewWebhooks(w.client, w.cfg.AlertsTable, w.cfg.StoreTimeout)
+}
+
+func (w *wiring) sender() *webhook.Sender {
+	return webhook.NewSender(webhook.SenderConfig{Anywhere: w.cfg.WebhooksAnywhere})
+}
+
+// metrics writes to the log, where CloudWatch finds the lines that are metrics.
+func (w *wiring) metrics() *emf.Writer { return emf.New(os.Stdout, w.cfg.MetricsNamespace, time.Now) }
 
 func (w *wiring) service() *keys.Service {
 	return keys.NewService(keys.Config{

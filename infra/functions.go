@@ -87,9 +87,10 @@ var functions = []function{
 		calls: func(s *stack) []grant {
 			return []grant{
 				{"CountUsage", actions("dynamodb", "BatchGetItem", "PutItem", "UpdateItem"), s.usage.TableArn(), nil},
-				{"RaiseAlerts", actions("dynamodb", "PutItem", "UpdateItem"), s.alerts.TableArn(), nil},
-				s.readKey(),
-				s.sweepKeys(),
+				{"RaiseAlerts", actions("dynamodb", "BatchGetItem", "PutItem", "UpdateItem"), s.alerts.TableArn(), nil},
+				s.directory("FindOwner", "GetItem"),
+				s.directory("SweepKeys", "Scan"),
+				{"SecondWitness", actions("dynamodb", "BatchGetItem"), s.meters.TableArn(), nil},
 				giveUp(s.usageGaveUp),
 				{"Redrive", actions("sqs", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes"), s.usageGaveUp.QueueArn(), nil},
 			}
@@ -166,14 +167,14 @@ func (s *stack) redigest() grant {
 	}}
 }
 
-// sweepKeys lets the usage function go through the keys table, and see of an item what it
-// looks for and none of the digests. Select is what a request for no attribute in
-// particular would differ in
+// directory lets a function see whose keys are and how they stand, and none of their
+// digests. Select is what a request would differ in that names no attribute and so gets
+// them all
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_examples_dynamodb_attributes.html).
-func (s *stack) sweepKeys() grant {
-	return grant{"SweepKeys", actions("dynamodb", "Scan"), s.keys.TableArn(), map[string]any{
-		"ForAllValues:StringEquals": map[string]any{"dynamodb:Attributes": []string{dynamo.PartitionKey, dynamo.SortKey}},
-		"StringEquals":              map[string]any{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
+func (s *stack) directory(sid, action string) grant {
+	return grant{sid, actions("dynamodb", action), s.keys.TableArn(), map[string]any{
+		"ForAllValues:StringEquals": map[string]any{"dynamodb:Attributes": dynamo.DirectoryAttributes()},
+		"StringEqualsIfExists":      map[string]any{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
 	}}
 }
 

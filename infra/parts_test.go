@@ -2,7 +2,11 @@ package main
 
 import (
 	stdcmp "cmp"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +29,35 @@ func TestKeyItemsAreWhatTheStreamFunctionTakesForKeys(t *testing.T) {
 		if _, ok := dynamo.StreamKeyID(other); ok {
 			t.Errorf("StreamKeyID takes %s for a key's", other[:2])
 		}
+	}
+}
+
+func TestAlertItemsAreWhatTheNotifyFunctionTakesForAlerts(t *testing.T) {
+	if account, id, ok := dynamo.StreamAlert("A#first", alertItems+"1"); !ok || account != "first" || id != "1" {
+		t.Errorf("StreamAlert(A#first, %s1) = %q, %q, %t", alertItems, account, id, ok)
+	}
+	for _, other := range []string{"W#1", "D#1", "W", "1"} {
+		if _, _, ok := dynamo.StreamAlert("A#first", other); ok {
+			t.Errorf("StreamAlert takes %s for an alert's", other)
+		}
+	}
+}
+
+// The rule that hands alerts to the topic goes by what the function notify puts on the bus.
+func TestTheSourceOfAlertsIsTheBinarys(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../functions/eventbus.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := ""
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && spec.Names[0].Name == "eventSource" {
+			found = spec.Values[0].(*ast.BasicLit).Value
+		}
+		return true
+	})
+	if found != strconv.Quote(eventSource) {
+		t.Errorf("the binary's source is %s, and the rule's %q", found, eventSource)
 	}
 }
 

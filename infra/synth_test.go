@@ -225,6 +225,12 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 	keyItemsOnly := object{"dynamodb:LeadingKeys": []any{"K#*"}}
 	readKey := statement{"ReadKey", []string{"dynamodb:GetItem"}, "${Keys.Arn}", object{"ForAllValues:StringLike": keyItemsOnly}}
 	readPeppers := statement{"ReadPeppers", []string{"secretsmanager:GetSecretValue"}, "${Pepper}", nil}
+	noDigests := object{
+		"ForAllValues:StringEquals": object{"dynamodb:Attributes": []any{
+			"pk", "sk", "id", "acct", "env", "active", "deleted", "canary", "created", "rotated", "expires", "version",
+		}},
+		"StringEqualsIfExists": object{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
+	}
 	pollStream := func(table string) statement {
 		return statement{"PollStream", []string{"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}, "${" + table + ".StreamArn}", nil}
 	}
@@ -268,12 +274,10 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 		},
 		"usage": {
 			{"CountUsage", []string{"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Usage.Arn}", nil},
-			{"RaiseAlerts", []string{"dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Alerts.Arn}", nil},
-			readKey,
-			{"SweepKeys", []string{"dynamodb:Scan"}, "${Keys.Arn}", object{
-				"ForAllValues:StringEquals": object{"dynamodb:Attributes": []any{"pk", "sk"}},
-				"StringEquals":              object{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
-			}},
+			{"RaiseAlerts", []string{"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Alerts.Arn}", nil},
+			{"FindOwner", []string{"dynamodb:GetItem"}, "${Keys.Arn}", noDigests},
+			{"SweepKeys", []string{"dynamodb:Scan"}, "${Keys.Arn}", noDigests},
+			{"SecondWitness", []string{"dynamodb:BatchGetItem"}, "${Meters.Arn}", nil},
 			giveUp("UsageGaveUp"),
 			{"Redrive", []string{"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}, "${UsageGaveUp.Arn}", nil},
 			writeLog("Usage"),
@@ -903,6 +907,7 @@ func TestAlarms(t *testing.T) {
 		"TablesThrottledAlarm":    "FILL(t0,0)+FILL(t1,0)+FILL(t2,0)+FILL(t3,0) AWS/DynamoDB ReadThrottleEvents {TableName=${Keys}} Sum, AWS/DynamoDB WriteThrottleEvents {TableName=${Keys}} Sum, AWS/DynamoDB ReadThrottleEvents {TableName=${Meters}} Sum, AWS/DynamoDB WriteThrottleEvents {TableName=${Meters}} Sum >= 1",
 	}
 	got := map[string]string{}
+	metrics := 0 // that the alarms look at: what they cost
 	for _, a := range defaults().of("AWS::CloudWatch::Alarm") {
 		p := a.Properties
 		if p["ComparisonOperator"] != "GreaterThanOrEqualToThreshold" || p["TreatMissingData"] != "notBreaching" || p["EvaluationPeriods"] != 1.0 {
@@ -915,6 +920,7 @@ func TestAlarms(t *testing.T) {
 			t.Errorf("%s tells %v, and nobody wants to know", a.id, p["AlarmActions"])
 		}
 		text := metric(t, p)
+		metrics++
 		if list, ok := p["Metrics"].([]any); ok {
 			var expression string
 			var parts []string
@@ -928,11 +934,15 @@ func TestAlarms(t *testing.T) {
 				parts = append(parts, metric(t, stat))
 			}
 			text = expression + " " + strings.Join(parts, ", ")
+			metrics += len(parts) - 1
 		}
 		got[name(a.id)] = text + fmt.Sprintf(" >= %.0f", p["Threshold"])
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if metrics != 22 {
+		t.Errorf("%d metrics are looked at: bench/cost has 22 on its bill", metrics)
 	}
 	filters := map[string]any{}
 	for _, f := range defaults().of("AWS::Logs::MetricFilter") {

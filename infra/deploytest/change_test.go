@@ -2,6 +2,7 @@ package deploytest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,33 +41,36 @@ func grants(t *testing.T, w *world, stack assembly) {
 		}
 	}
 
+	logs := func(what, function, text string) {
+		t.Helper()
+		eventually(t, 30*time.Second, what, func() bool {
+			return slices.ContainsFunc(w.logged(t, w.physicalID(t, title(function)+"FunctionLog")), func(m string) bool { return strings.Contains(m, text) })
+		})
+	}
+
 	// The policies of the root key and of known are cached, so these two get past the
 	// authorizer; fresh has never been used.
 	fresh, known := w.create(t, readsCustomers), w.create(t, readsCustomers)
 	serves("a key's first request", use(known))
 	serves("the list", list())
+	uncounted := w.create(t, readsCustomers)
 	w.deploy(t, stack.edited(t, without(
-		grant{"authorizer", "ReadKey"}, grant{"sample", "Documents"}, grant{"keys", "Meters"}, grant{"admin", "NewMeter"})))
+		grant{"authorizer", "ReadKey"}, grant{"sample", "Documents"}, grant{"keys", "Meters"}, grant{"admin", "NewMeter"}, grant{"usage", "CountUsage"})))
 	use(fresh).must(t, "a key's first request, without the authorizer's ReadKey", http.StatusInternalServerError, "authorizer_failure")
 	fails("a request, without the sample's Documents", use(known))
 	fails("the list, without the keys function's Meters", list())
 	refuses("create-account, without the admin function's NewMeter", `{"action":"create-account","accountId":"second"}`)
+	w.giveUp(t, uncounted)
 
 	w.deploy(t, stack.edited(t, without(
-		grant{"sample", "CountRequest"}, grant{"keys", "Keys"}, grant{"admin", "Keys"}, grant{"admin", "RotatePepper"}, grant{"stream", "SettleMeters"})))
+		grant{"sample", "CountRequest"}, grant{"keys", "Keys"}, grant{"admin", "Keys"}, grant{"admin", "RotatePepper"}, grant{"stream", "SettleMeters"},
+		grant{"notify", "PublishAlerts"})))
 	fails("a request, without the sample's CountRequest", use(known))
 	fails("the list, without the keys function's Keys", list())
 	refuses("create-account, without the admin function's Keys", `{"action":"create-account","accountId":"second"}`)
 	refuses("add-pepper, without the admin function's RotatePepper", `{"action":"add-pepper"}`)
 	w.crash(t, idOf(t, known.key))
-	eventually(t, 30*time.Second, "the stream function's failure, without SettleMeters", func() bool {
-		for _, m := range w.logged(t, w.physicalID(t, "StreamFunctionLog")) {
-			if strings.Contains(m, "meter not repaired") {
-				return true
-			}
-		}
-		return false
-	})
+	logs("the stream function's failure, without SettleMeters", "stream", "meter not repaired")
 	if v, active := w.meter(t, idOf(t, known.key)); v != "1" || !active {
 		t.Errorf("the meter = %s, %t, without SettleMeters; want it as it was", v, active)
 	}
@@ -74,6 +78,7 @@ func grants(t *testing.T, w *world, stack assembly) {
 	w.deploy(t, stack)
 	serves("a key's first request, with all grants", use(fresh))
 	serves("the list, with all grants", list())
+	w.takeBack(t, uncounted)
 	w.crash(t, idOf(t, known.key)) // the emulator does not repeat a batch (gaps), so the key changes once more
 	eventually(t, 30*time.Second, "the meter's repair, with all grants", func() bool {
 		v, active := w.meter(t, idOf(t, known.key))

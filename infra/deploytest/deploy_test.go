@@ -73,6 +73,8 @@ func TestADeployedStackKeepsTheDocumentsPromises(t *testing.T) {
 	flow("regenerate and revoke take effect on the next request", nextRequest)
 	flow("the request over the limit is 429", overLimit)
 	flow("the stream repairs a meter that a crash left behind", repairedMeter)
+	flow("what the access log says is counted, once", countedRequests)
+	flow("a canary's use reaches the topic of alerts", canaryUsed)
 	flow("what the gateway answers itself has the API's shape", gatewayAnswers)
 	flow("cdk diff finds nothing after cdk deploy", func(t *testing.T, w *world) {
 		e.mustNotDiffer(t, e.synth(t, "cliCredentials=true")) // an assembly made anew
@@ -92,7 +94,7 @@ func TestADeployedStackKeepsTheDocumentsPromises(t *testing.T) {
 		ring := w.ring(t)
 		tables := w.tables(t)
 		e.destroy(t, stack)
-		if got := w.tables(t); len(got) != 3 || fmt.Sprint(got) != fmt.Sprint(tables) {
+		if got := w.tables(t); len(got) != 5 || fmt.Sprint(got) != fmt.Sprint(tables) {
 			t.Errorf("tables = %v, want %v", got, tables)
 		}
 		if got := w.ring(t); got != ring {

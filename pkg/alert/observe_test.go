@@ -190,12 +190,12 @@ func TestSpikesAreFoundExactlyHoweverFailuresComeInBatches(t *testing.T) {
 		var list []usage.Request
 		var times []time.Time
 		perSpan := map[time.Time]int{}
-		before, behind := 15*60, 15*60 // the edge of an hour, in seconds
-		if seed%2 == 0 {
-			before, behind = 4*60, 30
-		}
 		for range 10 + random.IntN(140) {
-			at := start.Truncate(time.Hour).Add(time.Duration(random.IntN(before+behind)-before) * time.Second)
+			seconds := random.IntN(30*60) - 15*60 // to the edge of an hour
+			if seed%4 == 0 {                      // much in the span before it, a little behind
+				seconds = []int{-1 - random.IntN(5*60), random.IntN(4 * 60)}[random.IntN(8)/7]
+			}
+			at := start.Truncate(time.Hour).Add(time.Duration(seconds) * time.Second)
 			list = append(list, request(at, authorizerRefused(keys.ReasonSecret)))
 			times = append(times, at)
 			perSpan[at.Truncate(alert.FailureSpan)]++
@@ -299,6 +299,13 @@ func TestANewNetworkIsToldOfOnce(t *testing.T) {
 			w.want(tt.want...)
 		})
 	}
+	t.Run("two keys", func(t *testing.T) {
+		f := known(facts(request(start, from(other)), request(start, from(other), by(keyB))), since)
+		f.Before[keyB] = f.Before[keyA]
+		w := newWorld(t)
+		w.observe(f, f)
+		w.want(told, told)
+	})
 	t.Run("a batch that shows a crowd", func(t *testing.T) {
 		var crowd []usage.Request
 		for i := range 200 {

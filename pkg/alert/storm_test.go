@@ -78,6 +78,16 @@ func trouble(w *world) (batches []usage.Facts, want []string) {
 	}
 }
 
+// canarySource is the source that the one alert about a canary has.
+func (w *world) canarySource() string {
+	for _, a := range w.alerts(account) {
+		if a.Kind == alert.CanaryUsed {
+			return a.Data["sourceIp"]
+		}
+	}
+	return ""
+}
+
 func TestOneAlertPerCauseAndWindowInWhateverOrderAndHoweverOften(t *testing.T) {
 	for seed := range uint64(1000) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -91,8 +101,8 @@ func TestOneAlertPerCauseAndWindowInWhateverOrderAndHoweverOften(t *testing.T) {
 			}
 			w.observe(f)
 		}
-		if got := w.raised(); !slices.Equal(got, want) {
-			t.Fatalf("seed %d: raised (-want +got):\n%s", seed, cmp.Diff(want, got))
+		if got := w.raised(); !slices.Equal(got, want) || w.canarySource() != other {
+			t.Fatalf("seed %d: the canary's source is %q, raised (-want +got):\n%s", seed, w.canarySource(), cmp.Diff(want, got))
 		}
 	}
 }
@@ -161,8 +171,9 @@ func TestABatchThatFailedRaisesTheRestWhenItComesAgain(t *testing.T) {
 					}
 				}
 				w.store.OnCall(nil)
-				if got := w.raised(); !slices.Equal(got, want) {
-					t.Errorf("call %d fails, done %t, process ends %t: raised (-want +got):\n%s", n+1, done, ends, cmp.Diff(want, got))
+				if got := w.raised(); !slices.Equal(got, want) || w.canarySource() != other {
+					t.Errorf("call %d fails, done %t, process ends %t: the canary's source is %q, raised (-want +got):\n%s",
+						n+1, done, ends, w.canarySource(), cmp.Diff(want, got))
 				}
 			}
 		}

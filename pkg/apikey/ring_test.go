@@ -140,6 +140,7 @@ func TestSubkeysDifferByPurposeVersionAndInput(t *testing.T) {
 		"cursor":                subkey("p1", apikey.PurposeCursor),
 		"cursor, p2":            subkey("p2", apikey.PurposeCursor),
 		"idempotency":           subkey("p1", apikey.PurposeIdempotency),
+		"webhook":               subkey("p1", apikey.PurposeWebhook),
 		"with a part":           derived([]string{"ab"}, ""),
 		"with an empty part":    derived([]string{""}, ""),
 		"with two parts":        derived([]string{"a", "b"}, ""),

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"time"
 )
 
 // Settings is what a deployment chooses: the preset files in infra/presets hold it, and
@@ -153,6 +154,15 @@ func (s *Settings) PrefixFor(face, environment string) string {
 		return p.Issue
 	}
 	return s.Prefixes["canonical"][environment].Issue
+}
+
+// WebhookWaits is WebhookRetrySeconds as durations.
+func (s *Settings) WebhookWaits() []time.Duration {
+	waits := make([]time.Duration, len(s.WebhookRetrySeconds))
+	for i, seconds := range s.WebhookRetrySeconds {
+		waits[i] = time.Duration(seconds) * time.Second
+	}
+	return waits
 }
 
 // AcceptedPrefixes lists every prefix that a key may have, issued or retired.

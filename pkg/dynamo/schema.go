@@ -28,7 +28,7 @@
 //	         A#<account>   W                       how many webhooks the account has
 //	         A#<account>   W#<endpoint id>         webhook
 //	         A#<account>   D#<delivery id>         delivery; a webhook's sort by time
-//	         F#<account>   <cause>#<window>        set of failed requests
+//	         F#<account>   <cause>#<window>        failed requests of a cause in five minutes
 //	         Q             <due, 13 wide>#<delivery id>   delivery that waits for its time
 //
 // Attributes. Times are Unix milliseconds, but ttl, which DynamoDB reads, is in seconds.
@@ -70,6 +70,10 @@
 //	             state tries next      next: when it is due, or until when somebody has it
 //	             log[{at st why ms}] ttl
 //	waiting one  id acct               of the delivery
+//	alert        id acct env key kind  severity subject window at text data{} ttl
+//	             acked ackedBy         when and by whose key it was acknowledged
+//	failures     ids                   set of "<time>#<request id>"
+//	             ttl
 //
 // A key is looked up by id in the base table with a consistent read, so that no index's
 // delay lets a revoked key through. The account's rows are one partition, so that a list
@@ -210,6 +214,19 @@ const (
 	attrTook        = "ms"
 )
 
+// Attributes of alerts and failures besides those above.
+const (
+	attrKind           = "kind"
+	attrSeverity       = "severity"
+	attrSubject        = "subject"
+	attrWindow         = "window"
+	attrText           = "text"
+	attrData           = "data"
+	attrAcknowledged   = "acked"
+	attrAcknowledgedBy = "ackedBy"
+	attrFailed         = "ids"
+)
+
 // Sort keys, and prefixes of partition and sort keys.
 const (
 	keyPrefix     = "K#"
@@ -233,6 +250,7 @@ const (
 	webhookCountSort = "W"
 	deliveryPrefix   = "D#"
 	queuePartition   = "Q"
+	failuresPrefix   = "F#"
 )
 
 func keyKey(id apikey.ID) item { return primaryKey(keyPrefix+string(id), keySort) }

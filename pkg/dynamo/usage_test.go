@@ -115,6 +115,36 @@ func second[A any](_ A, err error) error { return err }
 
 func third[A, B any](_ A, _ B, err error) error { return err }
 
+// The two lines of a request may tell it differently: a client's own request id is cut in
+// the one and not in the other. Then the access log's is kept, whichever was first.
+func TestWhereTheHalvesDifferTheAccessLineIsRight(t *testing.T) {
+	s := usageOn(ddbtest.ConfigWithoutStream(t), dynamo.UsageConfig{})
+	for _, order := range [][]usage.Half{{usage.AccessHalf, usage.RefusalHalf}, {usage.RefusalHalf, usage.AccessHalf}} {
+		account := "f-" + string(apikey.NewID())
+		want := oneRequest(account, "k0000001", "x")
+		other := want
+		other.RequestID, other.Status, other.Environment = "r-x, and more", 401, keys.Production
+		for _, half := range order {
+			r := want
+			if half == usage.RefusalHalf {
+				r = other
+				r.Refused = "revoked"
+			}
+			if _, err := s.Record(t.Context(), usage.Batch(half), []usage.Row{{Half: half, Request: r}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		page, err := s.Requests(t.Context(), everything(account))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Refused = "revoked"
+		if diff := cmp.Diff([]usage.Request{want}, page.Requests); diff != "" {
+			t.Errorf("%v: row (-want +got):\n%s", order, diff)
+		}
+	}
+}
+
 // A broken item must not pass for an absent one, nor be believed in part, and what it
 // holds must not get into logs by an error.
 func TestABrokenItemOfUsageIsAnErrorThatQuotesNothing(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // begins like a formula. So every text is in quotes, which keeps it in its cell whatever
 // the spreadsheet takes for a separator, and one that begins like a formula gets an
 // apostrophe in front, as OWASP recommends
-// (https://owasp.org/www-community/attacks/CSV_Injection).
+// (https://owasp.org/www-community/attacks/CSV_Injection; ASVS 1.2.10).
 type sheet struct {
 	b     strings.Builder
 	inRow bool
@@ -82,7 +82,7 @@ func optionalNumber[T ~int | ~int64](s *sheet, v *T) {
 func isFormula(v string) bool {
 	for _, r := range v {
 		switch {
-		case strings.ContainsRune("=+-@\t\r\n＝＋－＠", r):
+		case strings.ContainsRune("=+-@\t\r\n\x00＝＋－＠", r):
 			return true
 		case unicode.IsSpace(r), unicode.IsControl(r), unicode.Is(unicode.Cf, r):
 			continue

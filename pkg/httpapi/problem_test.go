@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
 
 func TestEveryErrorHasOneStatusAndCode(t *testing.T) {
@@ -37,6 +38,7 @@ func TestEveryErrorHasOneStatusAndCode(t *testing.T) {
 		{keys.ErrLastManager, 409, "last_manager", ""},
 		{keys.ErrNotActive, 409, "key_not_active", ""},
 		{keys.ErrKeyLimit, 409, "key_limit", ""},
+		{webhook.ErrTooMany, 409, "too_many_webhooks", ""},
 		{keys.ErrInvalidCursor, 400, "invalid_cursor", ""},
 		{keys.ErrIdempotencyMismatch, 422, "idempotency_mismatch", ""},
 		{keys.ErrIdempotencyInFlight, 409, "idempotency_in_flight", "1"},

@@ -154,8 +154,12 @@ func (a *api) accountUsage(c *call) (reply, error) {
 	}
 	starts := u.Range.Starts()
 	if c.wantsCSV() {
-		return accountSheet(u, starts).download("usage.csv", nil), nil
+		return accountSheet(&u, starts).download("usage.csv", nil), nil
 	}
+	return ok(http.StatusOK, viewAccount(&u, starts), metaOf(u.Range), nil), nil
+}
+
+func viewAccount(u *usage.AccountUsage, starts []time.Time) accountUsageView {
 	v := accountUsageView{Requests: count(u.Requests), Buckets: counts(u.Buckets), Keys: make([]keyRowView, len(u.Keys))}
 	for _, t := range starts {
 		v.Starts = append(v.Starts, instant(t))
@@ -164,11 +168,11 @@ func (a *api) accountUsage(c *call) (reply, error) {
 		k := &u.Keys[i]
 		v.Keys[i] = keyRowView{keyID(k.Key.ID), count(k.Requests), counts(k.Buckets)}
 	}
-	return ok(http.StatusOK, v, metaOf(u.Range), nil), nil
+	return v
 }
 
 // accountSheet has a row for each key and a column for each bucket.
-func accountSheet(u usage.AccountUsage, starts []time.Time) *sheet {
+func accountSheet(u *usage.AccountUsage, starts []time.Time) *sheet {
 	columns := []string{"keyId", "name", "environment", "requests"}
 	for _, t := range starts {
 		columns = append(columns, t.UTC().Format(instantForm))

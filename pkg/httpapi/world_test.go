@@ -43,6 +43,7 @@ type world struct {
 	log      *bytes.Buffer
 	root     client
 	ring     *apikey.Ring
+	batches  int // of log lines
 
 	mu  sync.Mutex
 	now time.Time

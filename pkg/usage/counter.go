@@ -218,20 +218,27 @@ func (c *Counter) save(ctx context.Context, stored, known Profile) error {
 // atOnce is how many calls of a store a batch has under way, where each is about one item.
 const atOnce = 16
 
-// each runs f for every item, several at a time. The first error ends it.
+// each runs f for every item, several at a time. It returns the first error of f, and
+// begins nothing after that or after the end of ctx.
 func each[T any](ctx context.Context, items []T, f func(context.Context, T) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var once sync.Once
+	var first error
 	next := make(chan T)
 	var wg sync.WaitGroup
 	for range min(atOnce, len(items)) {
 		wg.Go(func() {
 			for item := range next {
-				if ctx.Err() != nil {
-					continue
+				err := running.Err()
+				if err == nil {
+					err = f(running, item)
+				} else {
+					err = fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
 				}
-				if err := f(ctx, item); err != nil {
-					cancel(err)
+				if err != nil {
+					once.Do(func() { first = err })
+					stop()
 				}
 			}
 		})
@@ -241,7 +248,7 @@ func each[T any](ctx context.Context, items []T, f func(context.Context, T) erro
 	}
 	close(next)
 	wg.Wait()
-	return context.Cause(ctx)
+	return first
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -22,6 +22,7 @@ const maxOwners = 10_000
 type owners struct {
 	keys  Keys
 	clock func() time.Time
+	most  int // that are remembered, in each direction
 
 	mu     sync.Mutex
 	known  map[apikey.ID]owner
@@ -29,7 +30,7 @@ type owners struct {
 }
 
 func newOwners(k Keys, clock func() time.Time) *owners {
-	return &owners{keys: k, clock: clock, known: map[apikey.ID]owner{}, absent: map[apikey.ID]time.Time{}}
+	return &owners{keys: k, clock: clock, most: maxOwners, known: map[apikey.ID]owner{}, absent: map[apikey.ID]time.Time{}}
 }
 
 // of returns the owners of the keys that events name; those of unknown keys are missing.
@@ -73,18 +74,18 @@ func (o *owners) look(ctx context.Context, id apikey.ID) (known owner, ok bool, 
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {
-		remember(o.absent, id, now)
+		remember(o.absent, o.most, id, now)
 		return owner{}, false, nil
 	}
 	delete(o.absent, id)
 	known = owner{k.AccountID, k.Environment}
-	remember(o.known, id, known)
+	remember(o.known, o.most, id, known)
 	return known, true, nil
 }
 
 // remember forgets some other one where there is no room.
-func remember[V any](m map[apikey.ID]V, id apikey.ID, v V) {
-	if len(m) >= maxOwners {
+func remember[V any](m map[apikey.ID]V, most int, id apikey.ID, v V) {
+	if len(m) >= most {
 		for other := range m {
 			delete(m, other)
 			break

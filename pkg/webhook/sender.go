@@ -162,7 +162,7 @@ func faultOf(err error) string {
 		return ErrorTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return ErrorRefused
-	case errors.As(err, &certificate), errors.As(err, &alert), errors.As(err, &record):
+	case errors.As(err, &certificate), errors.As(err, &alert), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return ErrorTLS
 	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
 		return ErrorConnection

@@ -12,8 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/alert"
 )
 
-// message is what is sent: the same bytes at every attempt, but for the time of the
-// attempt and hence the signature.
+// message is what is sent. Its headers say when the attempt is, and so are new each time.
 type message struct {
 	id   string // webhook-id
 	body []byte
@@ -33,7 +32,8 @@ const (
 )
 
 // alertMessage says that an alert was raised: as it was then, so that an acknowledgement
-// between two attempts does not make two bodies of one id.
+// between two attempts does not make two bodies of one id. Only a figure that was not
+// known yet (alert.Store's Note) may come in with a later attempt.
 func alertMessage(id string, a alert.Alert) (message, error) {
 	a.AcknowledgedAt, a.AcknowledgedBy = time.Time{}, ""
 	view := a.View()
