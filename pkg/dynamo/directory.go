@@ -38,7 +38,8 @@ func NewDirectory(client *dynamodb.Client, table string, timeout time.Duration) 
 
 // directoryFields are what a key from a Directory has, besides its Version.
 var directoryFields = []string{
-	attrID, attrAccount, attrEnv, attrActive, attrDeleted, attrCanary, attrCreated, attrRotated, attrExpires, attrVersion,
+	attrID, attrAccount, attrEnv, attrActive, attrDeleted, attrCanary, attrCreated, attrRotated, attrNotBefore, attrExpires,
+	attrVersion,
 }
 
 // DirectoryAttributes are all attributes that a Directory's requests name, for a role's

@@ -34,7 +34,7 @@
 // Attributes. Times are Unix milliseconds, but ttl, which DynamoDB reads, is in seconds.
 // What is empty, false or zero is left out.
 //
-//	key item     id num acct name env perms custs owner plan limit limitNamed active primary
+//	key item     id num acct name env perms custs networks notBefore owner plan limit limitNamed active primary
 //	             deleted canary face by created updated rotated expires deletedAt version verdict ttl
 //	             gen prefix            the live secret: generation, prefix as issued
 //	             digest pepper         and what a re-digest replaces; in no list row
@@ -120,6 +120,8 @@ const (
 	attrEnv        = "env"
 	attrPerms      = "perms"
 	attrCustomers  = "custs"
+	attrOrigins    = "networks"
+	attrNotBefore  = "notBefore"
 	attrOwner      = "owner"
 	attrPlan       = "plan"
 	attrLimit      = "limit"

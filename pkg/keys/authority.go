@@ -12,9 +12,9 @@ import (
 //
 //   - A caller sees its own account only, and there a production key sees every
 //     environment, any other its own alone. What it does not see is absent.
-//   - Whoever widens a key must cover all that it will hold then, permissions and
-//     customers. Widening is: creating it, adding to its permissions or customers,
-//     switching it on, a later expiry, and a new secret, which is handed out. Covering
+//   - Whoever widens a key must cover all that it will hold then, permissions, customers
+//     and networks. Widening is: creating it, adding to any of these, switching it on, an
+//     earlier start, a later expiry, and a new secret, which is handed out. Covering
 //     the result and not only the addition matters: a permission that is added to a key
 //     of other customers would be granted for those too.
 //   - Taking away needs no more than api_keys:write: a key that is in the wrong hands
@@ -61,7 +61,8 @@ func (c *Caller) reaches(e Environment) bool {
 }
 
 // covers is an *EscalationError unless the caller holds all that k holds. A canary key
-// holds nothing, not even the every customer that its empty list would mean.
+// holds nothing, not even the every customer and the anywhere that its empty lists would
+// mean.
 func (c *Caller) covers(k *Key) error {
 	switch {
 	case !c.reaches(k.Environment):
@@ -72,15 +73,20 @@ func (c *Caller) covers(k *Key) error {
 		return &EscalationError{Field: "permissions"}
 	case !CoversCustomers(c.Customers, k.Customers):
 		return &EscalationError{Field: "customers"}
+	case !CoversNetworks(c.Networks, k.Networks):
+		return &EscalationError{Field: "networks"}
 	}
 	return nil
 }
 
-// widens reports whether k lets its holder do more, or for longer, than was did.
+// widens reports whether k lets its holder do more, from more places, or at more times than
+// was did.
 func widens(was, k *Key) bool {
 	return !HoldsAll(was.Permissions, k.Permissions) ||
 		!CoversCustomers(was.Customers, k.Customers) ||
+		!CoversNetworks(was.Networks, k.Networks) ||
 		k.Active && !was.Active ||
+		k.NotBefore.Before(was.NotBefore) ||
 		!was.ExpiresAt.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(was.ExpiresAt))
 }
 
@@ -99,6 +105,10 @@ func (s *Service) prove(ctx context.Context, c *Caller, permission string) error
 	id, reason := Identify(&k, c.Generation, string(k.Environment), s.now())
 	if reason != OK || id.AccountID != c.AccountID {
 		return ErrCallerGone
+	}
+	// Where the request came from is not known here, so the guard has to ask again.
+	if !CoversNetworks(id.Networks, c.Networks) {
+		return ErrConflict
 	}
 	c.Identity = id
 	return c.may(permission)

@@ -156,7 +156,8 @@ func step(was *Key, k *Key, now time.Time) (before, after map[string]string) {
 func verdictDiffers(a, b *Key) bool {
 	return a.Active != b.Active || a.Deleted != b.Deleted || a.RateLimit != b.RateLimit ||
 		a.Generation != b.Generation || !a.ExpiresAt.Equal(b.ExpiresAt) ||
-		!slices.Equal(a.Permissions, b.Permissions) || !slices.Equal(a.Customers, b.Customers)
+		!a.NotBefore.Equal(b.NotBefore) || !slices.Equal(a.Permissions, b.Permissions) ||
+		!slices.Equal(a.Customers, b.Customers) || !slices.Equal(a.Networks, b.Networks)
 }
 
 // event is the audit event of a change to a key. An empty actor is the admin function.
@@ -176,6 +177,7 @@ func describe(k *Key) map[string]string {
 		"environment": string(k.Environment),
 		"permissions": strings.Join(k.Permissions, " "),
 		"customers":   strings.Join(k.Customers, " "),
+		"networks":    strings.Join(k.Networks, " "),
 		"owner":       k.Owner,
 		"plan":        k.Plan,
 		"rateLimit":   strconv.Itoa(k.RateLimit),
@@ -184,6 +186,7 @@ func describe(k *Key) map[string]string {
 		"primary":     strconv.FormatBool(k.Primary),
 		"deleted":     strconv.FormatBool(k.Deleted),
 		"canary":      strconv.FormatBool(k.Canary),
+		"notBefore":   auditTime(k.NotBefore),
 		"expiresAt":   auditTime(k.ExpiresAt),
 		"generation":  strconv.FormatInt(k.Generation, 10),
 		"graceUntil":  auditTime(k.Previous.Until),

@@ -16,15 +16,17 @@ type CreateInput struct {
 	Environment    *Environment // the caller's own
 	Permissions    *[]string    // what the caller holds, less api_keys:…
 	Customers      []string     // the caller's; empty but not nil: every customer
+	Networks       []string     // the caller's; empty but not nil: anywhere
 	Owner          string
 	Plan           *string // the settings' default, at most the account's
 	RateLimit      *int    // requests in any 60 seconds; the plan's
+	NotBefore      *time.Time
 	ExpirationDays *int
 	ExpiresAt      *time.Time // not together with ExpirationDays
 	Active         *bool      // true
 	Primary        *bool      // takes the mark from the present primary key
 	Face           Face
-	Canary         bool // a decoy, which does nothing but raise an alert: no permissions, customers, plan or limit of its own, never primary
+	Canary         bool // a decoy, which does nothing but raise an alert: no permissions, customers, networks, start, plan or limit of its own, never primary
 	FullAccess     bool // the default for Permissions keeps the caller's api_keys:… (account face, production)
 }
 
@@ -68,7 +70,7 @@ func (s *Service) Create(ctx context.Context, c Caller, in CreateInput, idem Ide
 func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (Key, error) {
 	k := Key{
 		ID: apikey.NewID(), AccountID: c.AccountID, Name: in.Name, Environment: c.Environment,
-		Customers: c.Customers, Owner: in.Owner, Active: in.Active == nil || *in.Active,
+		Customers: c.Customers, Networks: c.Networks, Owner: in.Owner, Active: in.Active == nil || *in.Active,
 		Primary: in.Primary != nil && *in.Primary, Canary: in.Canary, Face: in.Face, CreatedBy: c.KeyID,
 	}
 	if in.Environment != nil {
@@ -90,8 +92,9 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 	}
 	switch {
 	case k.Canary:
-		k.Customers = nil
-		f.canary(in.Permissions != nil, in.Customers != nil, in.Plan != nil, in.RateLimit != nil, k.Primary)
+		k.Customers, k.Networks = nil, nil
+		f.canary(in.Permissions != nil, in.Customers != nil, in.Networks != nil, in.NotBefore != nil,
+			in.Plan != nil, in.RateLimit != nil, k.Primary)
 	case in.Permissions != nil:
 		k.Permissions = f.permissions(*in.Permissions, s.cfg.Known)
 	default:
@@ -99,6 +102,9 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 	}
 	if in.Customers != nil && !k.Canary {
 		k.Customers = f.customers(in.Customers)
+	}
+	if in.Networks != nil && !k.Canary {
+		k.Networks = f.networks(in.Networks)
 	}
 	plan := s.defaultPlan(a)
 	if in.Plan != nil {
@@ -109,6 +115,12 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 		f.rateLimit(*in.RateLimit)
 	}
 	k.ExpiresAt = f.expiry(in.ExpirationDays, in.ExpiresAt, now)
+	if k.NotBefore = f.notBefore(in.NotBefore, now); in.NotBefore != nil {
+		f.lifetime(&k, "notBefore")
+		if k.Primary && k.EarlyAt(now) {
+			f.add("isPrimary", "cannot be true for a key that does not work yet")
+		}
+	}
 	if err := f.err(); err != nil {
 		return Key{}, err
 	}

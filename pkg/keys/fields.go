@@ -143,13 +143,36 @@ func (f *faults) expiry(days *int, at *time.Time, now time.Time) time.Time {
 	return time.Time{}
 }
 
+// notBefore is the time from which a key works that was asked for; zero: at once. One that
+// has passed is as good as none, and is taken, so that what was read can be written back.
+func (f *faults) notBefore(at *time.Time, now time.Time) time.Time {
+	if at == nil {
+		return time.Time{}
+	}
+	start := at.UTC().Truncate(time.Millisecond)
+	if start.UnixMilli() <= 0 || start.After(now.Add(maxExpiry)) {
+		f.add("notBefore", fmt.Sprintf("must be after 1970 and at most %d days ahead", maxExpiryDays))
+	}
+	return start
+}
+
+// lifetime refuses a key whose end comes before its start; field is what was asked for.
+func (f *faults) lifetime(k *Key, field string) {
+	if !k.ExpiresAt.IsZero() && !k.NotBefore.Before(k.ExpiresAt) {
+		f.add(field, "must leave the key a time between its start and its expiry")
+	}
+}
+
 // canary refuses what a canary key cannot have: it is for nothing but to be noticed, and
 // to take a permission in silence would let its maker think that it grants one.
-func (f *faults) canary(permissions, customers, plan, rateLimit, primary bool) {
+func (f *faults) canary(permissions, customers, networks, notBefore, plan, rateLimit, primary bool) {
 	for _, named := range []struct {
 		is    bool
 		field string
-	}{{permissions, "permissions"}, {customers, "customers"}, {plan, "plan"}, {rateLimit, "rateLimit"}} {
+	}{
+		{permissions, "permissions"}, {customers, "customers"}, {networks, "networks"}, {notBefore, "notBefore"},
+		{plan, "plan"}, {rateLimit, "rateLimit"},
+	} {
 		if named.is {
 			f.add(named.field, "cannot be given for a canary key")
 		}

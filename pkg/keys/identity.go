@@ -14,6 +14,7 @@ type Identity struct {
 	Environment Environment
 	Permissions []string
 	Customers   []string // empty: every customer
+	Networks    []string // that the credential may be used from; empty: anywhere
 	Verdict     int64    // Key.Verdict that this was read from
 	Generation  int64    // of the secret that was presented
 	Limit       int      // requests in any 60 seconds
@@ -42,12 +43,14 @@ func Identify(k *Key, gen int64, stage string, now time.Time) (id Identity, reas
 		return Identity{}, ReasonExpired
 	case !live:
 		return Identity{}, ReasonSecret
+	case k.EarlyAt(now):
+		return Identity{}, ReasonNotYet
 	case stage != SharedStage && stage != string(k.Environment):
 		return Identity{}, ReasonEnvironment
 	}
 	return Identity{
 		KeyID: k.ID, AccountID: k.AccountID, Environment: k.Environment,
-		Permissions: k.Permissions, Customers: k.Customers,
+		Permissions: k.Permissions, Customers: k.Customers, Networks: k.Networks,
 		Verdict: k.Verdict, Generation: gen, Limit: k.RateLimit,
 		ExpiresAt: k.ExpiresAt, GraceUntil: until,
 	}, OK
@@ -68,6 +71,7 @@ const (
 	ReasonDeleted     Reason = "revoked"
 	ReasonInactive    Reason = "inactive"
 	ReasonExpired     Reason = "expired"
+	ReasonNotYet      Reason = "not_yet_valid"
 	ReasonEnvironment Reason = "wrong_environment"
 	ReasonCanary      Reason = "canary"
 )

@@ -56,13 +56,17 @@ func (e Environment) Valid() bool { return e == Production || e == Staging || e 
 // Status is what a person sees of a key's state.
 type Status string
 
-// The statuses. The first that applies wins: Revoked, Inactive, Expired, Active.
+// The statuses. The first that applies wins: Revoked, Inactive, Expired, Scheduled, Active.
 const (
-	Active   Status = "active"
-	Inactive Status = "inactive" // switched off for now; activate undoes it
-	Expired  Status = "expired"
-	Revoked  Status = "revoked" // deleted for good; kept for its history until retention ends
+	Active    Status = "active"
+	Inactive  Status = "inactive" // switched off for now; activate undoes it
+	Expired   Status = "expired"
+	Revoked   Status = "revoked"   // deleted for good; kept for its history until retention ends
+	Scheduled Status = "scheduled" // its time has not come: it works from NotBefore on
 )
+
+// Statuses lists them all, in the order that people expect.
+func Statuses() []Status { return []Status{Active, Scheduled, Inactive, Expired, Revoked} }
 
 // Face is the HTTP face that issued a key. It decides the prefix and nothing else.
 type Face string
@@ -83,6 +87,7 @@ type Key struct {
 	Environment Environment
 	Permissions []string // sorted, no duplicates
 	Customers   []string // sorted; empty: every customer
+	Networks    []string // that it may be used from, as networks.go spells them, sorted; empty: anywhere
 	Owner       string   // free text, who is responsible; 0–100 characters
 	Plan        string
 	RateLimit   int  // requests in any 60 seconds, in force now
@@ -96,6 +101,7 @@ type Key struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	RotatedAt   time.Time
+	NotBefore   time.Time // it works from then on; always before ExpiresAt
 	ExpiresAt   time.Time
 	DeletedAt   time.Time
 
@@ -129,9 +135,14 @@ func (k *Key) Status(now time.Time) Status {
 		return Inactive
 	case k.ExpiredAt(now):
 		return Expired
+	case k.EarlyAt(now):
+		return Scheduled
 	}
 	return Active
 }
+
+// EarlyAt reports whether the key's time has not come yet.
+func (k *Key) EarlyAt(now time.Time) bool { return now.Before(k.NotBefore) }
 
 // ExpiredAt reports whether the key's own expiry has come. Every read checks this
 // itself, since DynamoDB's TTL deletes up to days late.

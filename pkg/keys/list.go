@@ -109,8 +109,8 @@ func (q *Query) validate() error {
 	if q.Environment != "" && !q.Environment.Valid() {
 		f.add("environment", "must be production, staging or development")
 	}
-	if q.Status != "" && !slices.Contains([]Status{Active, Inactive, Expired, Revoked}, q.Status) {
-		f.add("status", "must be active, inactive, expired or revoked")
+	if q.Status != "" && !slices.Contains(Statuses(), q.Status) {
+		f.add("status", "must be active, scheduled, inactive, expired or revoked")
 	}
 	if q.Sort != "" && !slices.Contains(sortKeys, strings.TrimPrefix(q.Sort, "-")) {
 		f.add("sort", "must be one of "+strings.Join(sortKeys, ", ")+", with '-' in front for descending")
@@ -190,7 +190,7 @@ func placeOf(k *Key, sort string, now time.Time) place {
 	case "environment":
 		p.value = int64(slices.Index(Environments(), k.Environment))
 	case "status":
-		p.value = int64(slices.Index([]Status{Active, Inactive, Expired, Revoked}, k.Status(now)))
+		p.value = int64(slices.Index(Statuses(), k.Status(now)))
 	}
 	return p
 }

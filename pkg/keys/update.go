@@ -12,9 +12,11 @@ type Patch struct {
 	Name           *string
 	Permissions    *[]string
 	Customers      *[]string
+	Networks       *[]string
 	Owner          *string
 	Plan           *string
 	RateLimit      *int
+	NotBefore      **time.Time // *nil: at once
 	ExpirationDays *int        // from now
 	ExpiresAt      **time.Time // *nil: never
 	Active         *bool
@@ -108,7 +110,8 @@ func (s *Service) patched(was *Key, a *Account, p Patch, now time.Time) (Key, er
 	k := *was
 	var f faults
 	if k.Canary {
-		f.canary(p.Permissions != nil, p.Customers != nil, p.Plan != nil, p.RateLimit != nil, p.Primary != nil && *p.Primary)
+		f.canary(p.Permissions != nil, p.Customers != nil, p.Networks != nil, p.NotBefore != nil,
+			p.Plan != nil, p.RateLimit != nil, p.Primary != nil && *p.Primary)
 		if err := f.err(); err != nil {
 			return Key{}, err
 		}
@@ -127,6 +130,9 @@ func (s *Service) patched(was *Key, a *Account, p Patch, now time.Time) (Key, er
 	if p.Customers != nil {
 		k.Customers = f.customers(*p.Customers)
 	}
+	if p.Networks != nil {
+		k.Networks = f.networks(*p.Networks)
+	}
 	if p.Plan != nil {
 		s.planKnown(&f, *p.Plan)
 	}
@@ -141,6 +147,12 @@ func (s *Service) patched(was *Key, a *Account, p Patch, now time.Time) (Key, er
 		k.ExpiresAt = f.expiry(p.ExpirationDays, nil, now)
 	default:
 		k.ExpiresAt = f.expiry(nil, *p.ExpiresAt, now)
+	}
+	if p.NotBefore != nil {
+		k.NotBefore = f.notBefore(*p.NotBefore, now)
+		f.lifetime(&k, "notBefore")
+	} else if p.ExpirationDays != nil || p.ExpiresAt != nil {
+		f.lifetime(&k, "expirationTs")
 	}
 	if p.Primary != nil && *p.Primary && k.Environment != Production {
 		f.add("isPrimary", onlyProduction)

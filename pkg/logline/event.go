@@ -45,6 +45,7 @@ const (
 const (
 	ReasonPermission  = "missing_permission"
 	ReasonCustomer    = "other_customer"
+	ReasonNetwork     = "other_network"
 	ReasonLimit       = "rate_limited"
 	ReasonContext     = "missing_context"
 	ReasonUnavailable = "unavailable"    // a store did not answer, or the front itself failed

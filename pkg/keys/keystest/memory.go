@@ -324,8 +324,8 @@ func stored(t time.Time) time.Time {
 }
 
 func cloneKey(k keys.Key) keys.Key {
-	k.Permissions, k.Customers = slices.Clone(k.Permissions), slices.Clone(k.Customers)
-	for _, t := range []*time.Time{&k.CreatedAt, &k.UpdatedAt, &k.RotatedAt, &k.ExpiresAt, &k.DeletedAt, &k.Previous.Until} {
+	k.Permissions, k.Customers, k.Networks = slices.Clone(k.Permissions), slices.Clone(k.Customers), slices.Clone(k.Networks)
+	for _, t := range []*time.Time{&k.CreatedAt, &k.UpdatedAt, &k.RotatedAt, &k.NotBefore, &k.ExpiresAt, &k.DeletedAt, &k.Previous.Until} {
 		*t = stored(*t)
 	}
 	k.Secret.Until = time.Time{}

@@ -169,7 +169,47 @@ func customersWithin(inner, outer []string) bool {
 }
 
 func (m *model) alive(k *modelKey) bool {
-	return k.Active && !k.Deleted && (k.ExpiresAt.IsZero() || m.now().Before(k.ExpiresAt))
+	return k.Active && !k.Deleted && (k.ExpiresAt.IsZero() || m.now().Before(k.ExpiresAt)) && !k.NotBefore.After(m.now())
+}
+
+// livesAtAll reports whether there is a time between a key's start and its end.
+func livesAtAll(k *keys.Key) bool { return k.ExpiresAt.IsZero() || k.ExpiresAt.After(k.NotBefore) }
+
+// The networks of the model: how keys spell them, and which of a few addresses, one of each
+// part that they tell apart, they hold.
+var (
+	spelled = map[string][]string{
+		"10.0.0.0/8": {"10.0.0.0/8"}, "10.128.0.9/9 ::ffff:10.1.0.0/105": {"10.0.0.0/9", "10.128.0.0/9"}, "10.1.2.3": {"10.1.2.3/32"},
+		"::/0 0.0.0.0/0": {"0.0.0.0/0", "::/0"}, "2001:DB8:0::/32 10.1.2.3/32": {"10.1.2.3/32", "2001:db8::/32"},
+	}
+	addresses = map[string][]string{
+		"":           {"low 10", "10.1.2.3", "high 10", "else", "2001:db8", "else v6"},
+		"10.0.0.0/8": {"low 10", "10.1.2.3", "high 10"}, "10.0.0.0/9": {"low 10", "10.1.2.3"}, "10.128.0.0/9": {"high 10"},
+		"10.1.2.3/32": {"10.1.2.3"}, "0.0.0.0/0": {"low 10", "10.1.2.3", "high 10", "else"}, "::/0": {"2001:db8", "else v6"},
+		"2001:db8::/32": {"2001:db8"},
+	}
+)
+
+func addressesWithin(inner, outer []string) bool {
+	of := func(networks []string) map[string]bool {
+		if len(networks) == 0 {
+			networks = []string{""}
+		}
+		all := map[string]bool{}
+		for _, n := range networks {
+			for _, a := range addresses[n] {
+				all[a] = true
+			}
+		}
+		return all
+	}
+	have := of(outer)
+	for a := range of(inner) {
+		if !have[a] {
+			return false
+		}
+	}
+	return true
 }
 
 func (m *model) isManager(k *modelKey) bool {
@@ -190,6 +230,9 @@ func covers(no refusals, c, k *modelKey) {
 	}
 	if !k.Canary && !customersWithin(k.Customers, c.Customers) {
 		no.add("escalation customers")
+	}
+	if !k.Canary && !addressesWithin(k.Networks, c.Networks) {
+		no.add("escalation networks")
 	}
 }
 
@@ -345,7 +388,7 @@ func (m *model) changed(k *modelKey, next keys.Key) {
 
 func (m *model) set(k *modelKey, next keys.Key) bool {
 	verdict := func(k keys.Key) any {
-		return []any{k.Active, k.Deleted, k.Permissions, k.Customers, k.RateLimit, k.ExpiresAt, k.Generation, k.Previous}
+		return []any{k.Active, k.Deleted, k.Permissions, k.Customers, k.Networks, k.NotBefore, k.RateLimit, k.ExpiresAt, k.Generation, k.Previous}
 	}
 	if reflect.DeepEqual(next, k.Key) {
 		return false

@@ -21,10 +21,13 @@ type fields struct {
 	environment *keys.Environment
 	permissions *[]string
 	customers   *[]string
+	networks    *[]string
 	owner       *string
 	plan        *string
 	rateLimit   *int
 	days        *int
+	start       *time.Time
+	atOnce      bool // start is named as null
 	expires     *time.Time
 	never       bool // expires is named as null
 	active      *bool
@@ -34,7 +37,7 @@ type fields struct {
 
 // forCanary adds the refusal of what a canary key cannot have.
 func (f *fields) forCanary(no refusals) {
-	if f.permissions != nil || f.customers != nil || f.plan != nil || f.rateLimit != nil || f.primary != nil && *f.primary {
+	if f.permissions != nil || f.customers != nil || f.networks != nil || f.start != nil || f.atOnce || f.plan != nil || f.rateLimit != nil || f.primary != nil && *f.primary {
 		no.add("validation")
 	}
 }
@@ -57,13 +60,14 @@ var (
 		{"api_keys:read", "api_keys:write", "customers:read"}, {"telemetry:write", "customers:read", "telemetry:write"},
 	}
 	customerLists = [][]string{{}, {"cus_1"}, {"cus_2", "cus_1", "cus_2"}, {"cus_3"}}
+	networkLists  = [][]string{{}, {"10.0.0.0/8"}, {"10.128.0.9/9", "::ffff:10.1.0.0/105"}, {"10.1.2.3"}, {"::/0", "0.0.0.0/0"}, {"2001:DB8:0::/32", "10.1.2.3/32"}}
 )
 
 func (m *model) drawFields(t *rapid.T, no refusals) fields {
 	var f fields
 	if rapid.IntRange(0, 19).Draw(t, "invalid") == 0 {
 		no.add("validation")
-		switch rapid.IntRange(0, 6).Draw(t, "which") {
+		switch rapid.IntRange(0, 8).Draw(t, "which") {
 		case 0:
 			f.name = new(rapid.SampledFrom(badNames).Draw(t, "name"))
 		case 1:
@@ -78,12 +82,22 @@ func (m *model) drawFields(t *rapid.T, no refusals) fields {
 			f.days = new(rapid.SampledFrom([]int{0, 366, -1}).Draw(t, "days"))
 		case 6:
 			f.days, f.expires = new(1), new(m.now().Add(time.Hour))
+		case 7:
+			f.networks = &[]string{"10.0.0.0/33"}
+		case 8:
+			f.start = new(m.now().Add(366 * 24 * time.Hour))
 		}
 		return f
 	}
 	f.name = maybe(t, "name", goodNames...)
 	f.permissions = maybe(t, "permissions", permissions...)
 	f.customers = maybe(t, "customers", customerLists...)
+	if rapid.IntRange(0, 3).Draw(t, "with networks") == 0 {
+		f.networks = maybe(t, "networks", networkLists...)
+	}
+	if rapid.IntRange(0, 7).Draw(t, "with a start") == 0 {
+		f.start = new(m.now().Add(rapid.SampledFrom([]time.Duration{-time.Hour, time.Millisecond, 2 * time.Hour, 365 * 24 * time.Hour}).Draw(t, "starts in")))
+	}
 	f.owner = maybe(t, "owner", "", "Zoë")
 	f.plan = maybe(t, "plan", "free", "pro", "enterprise")
 	f.rateLimit = maybe(t, "rateLimit", 1, 20, 21, 100, 101, 1000, 1001, 5000, 5001)
@@ -108,6 +122,15 @@ func (m *model) apply(no refusals, k *keys.Key, f fields) {
 	}
 	if f.customers != nil {
 		k.Customers = unique(*f.customers)
+	}
+	if f.networks != nil {
+		k.Networks = spelled[strings.Join(*f.networks, " ")]
+	}
+	if f.start != nil {
+		k.NotBefore = *f.start
+	}
+	if f.atOnce {
+		k.NotBefore = time.Time{}
 	}
 	if f.owner != nil {
 		k.Owner = *f.owner
@@ -163,7 +186,7 @@ func (m *model) create(t *rapid.T) {
 	}
 	f.environment = maybe(t, "environment", keys.Production, keys.Staging, keys.Development)
 	if f.canary = rapid.IntRange(0, 7).Draw(t, "canary") == 0; f.canary && len(no) == 0 && rapid.IntRange(0, 3).Draw(t, "with what it cannot have") > 0 {
-		f.permissions, f.customers, f.plan, f.rateLimit, f.primary = nil, nil, nil, nil, nil
+		f.permissions, f.customers, f.networks, f.start, f.plan, f.rateLimit, f.primary = nil, nil, nil, nil, nil, nil, nil
 	}
 	full := rapid.Bool().Draw(t, "full access")
 	face := rapid.SampledFrom([]keys.Face{"", keys.Canonical, keys.AccountFace}).Draw(t, "face")
@@ -174,16 +197,19 @@ func (m *model) create(t *rapid.T) {
 func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, f fields, full bool, face keys.Face, idem keys.Idempotency) {
 	in := keys.CreateInput{
 		Name: *f.name, Environment: f.environment, Permissions: f.permissions, Plan: f.plan, RateLimit: f.rateLimit,
-		ExpirationDays: f.days, ExpiresAt: f.expires, Active: f.active, Primary: f.primary, Face: face, FullAccess: full, Canary: f.canary,
+		NotBefore: f.start, ExpirationDays: f.days, ExpiresAt: f.expires, Active: f.active, Primary: f.primary, Face: face, FullAccess: full, Canary: f.canary,
 	}
 	if f.customers != nil {
 		in.Customers = *f.customers
+	}
+	if f.networks != nil {
+		in.Networks = *f.networks
 	}
 	if f.owner != nil {
 		in.Owner = *f.owner
 	}
 	want := &modelKey{Key: keys.Key{
-		Number: int64(len(m.keys) + 1), AccountID: m.account.ID, Environment: c.Environment, Customers: c.Customers,
+		Number: int64(len(m.keys) + 1), AccountID: m.account.ID, Environment: c.Environment, Customers: c.Customers, Networks: c.Networks,
 		Plan: "free", Active: true, Face: face, CreatedBy: c.ID, CreatedAt: m.now(), UpdatedAt: m.now(),
 		Version: 1, Verdict: 1, Generation: 1,
 	}}
@@ -199,7 +225,7 @@ func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, 
 		}
 	}
 	if want.Canary = f.canary; f.canary {
-		want.Permissions, want.Customers = nil, nil
+		want.Permissions, want.Customers, want.Networks = nil, nil, nil
 	}
 	want.RateLimit = limitOf("free", want.Environment)
 	want.Secret = keys.Secret{Generation: 1, Prefix: map[keys.Environment]string{
@@ -218,9 +244,12 @@ func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, 
 		if f.expires != nil && !f.expires.After(m.now()) { // repeated when it was too late
 			no.add("validation")
 		}
+		if !livesAtAll(&want.Key) {
+			no.add("validation")
+		}
 		if f.primary != nil && *f.primary {
 			want.Primary = true
-			if want.Environment != keys.Production || !want.Active {
+			if want.Environment != keys.Production || !want.Active || m.now().Before(want.NotBefore) {
 				no.add("validation")
 			}
 		}
@@ -273,6 +302,7 @@ func (m *model) update(t *rapid.T) {
 	no := refusals{}
 	f := m.drawFields(t, no)
 	f.never = f.days == nil && f.expires == nil && rapid.IntRange(0, 3).Draw(t, "never expires") == 0
+	f.atOnce = f.start == nil && rapid.IntRange(0, 7).Draw(t, "starts at once") == 0
 	m.updateAs(t, no, c, who, f, "update")
 }
 
@@ -293,6 +323,9 @@ func (m *model) updateAs(t *rapid.T, no refusals, c *modelKey, who keys.Caller, 
 		if k.Canary {
 			f.forCanary(no)
 		}
+		if (f.start != nil || f.days != nil || f.expires != nil) && !livesAtAll(&next) {
+			no.add("validation")
+		}
 		if end := next.ExpiresAt; !end.IsZero() && end.Before(next.Previous.Until) {
 			next.Previous.Until = end
 		}
@@ -310,7 +343,7 @@ func (m *model) updateAs(t *rapid.T, no refusals, c *modelKey, who keys.Caller, 
 		}
 		longer := !k.ExpiresAt.IsZero() && (next.ExpiresAt.IsZero() || next.ExpiresAt.After(k.ExpiresAt))
 		if !within(next.Permissions, k.Permissions) || !customersWithin(next.Customers, k.Customers) ||
-			next.Active && !k.Active || longer {
+			!addressesWithin(next.Networks, k.Networks) || next.Active && !k.Active || longer || next.NotBefore.Before(k.NotBefore) {
 			covers(no, c, after)
 		}
 		if !m.isManager(after) && !cond.Force && k == c {
@@ -324,11 +357,14 @@ func (m *model) updateAs(t *rapid.T, no refusals, c *modelKey, who keys.Caller, 
 		out, err = m.w.Service.Activate(m.ctx, who, ref, cond)
 	} else {
 		p := keys.Patch{
-			Name: f.name, Permissions: f.permissions, Customers: f.customers, Owner: f.owner, Plan: f.plan,
+			Name: f.name, Permissions: f.permissions, Customers: f.customers, Networks: f.networks, Owner: f.owner, Plan: f.plan,
 			RateLimit: f.rateLimit, ExpirationDays: f.days, Active: f.active, Primary: f.primary,
 		}
 		if f.expires != nil || f.never {
 			p.ExpiresAt = &f.expires
+		}
+		if f.start != nil || f.atOnce {
+			p.NotBefore = &f.start
 		}
 		out, err = m.w.Service.Update(m.ctx, who, ref, p, cond)
 	}
@@ -501,7 +537,7 @@ func (m *model) list(t *rapid.T) {
 	}
 	q := keys.Query{
 		Environment: rapid.SampledFrom([]keys.Environment{"", keys.Production, keys.Development}).Draw(t, "environment"),
-		Status:      rapid.SampledFrom([]keys.Status{"", keys.Active, keys.Inactive, keys.Expired, keys.Revoked}).Draw(t, "status"),
+		Status:      rapid.SampledFrom([]keys.Status{"", keys.Active, keys.Scheduled, keys.Inactive, keys.Expired, keys.Revoked}).Draw(t, "status"),
 		Text:        rapid.SampledFrom([]string{"", "", "ÄrGeR", "zoë", "KR_LIVE_", "京", "absent"}).Draw(t, "text"),
 		Sort:        rapid.SampledFrom([]string{"", "number", "-createdAt", "expiresAt", "-status", "environment", "name"}).Draw(t, "sort"),
 		Limit:       rapid.SampledFrom([]int{0, 1, 2, 1000}).Draw(t, "limit"),
@@ -514,8 +550,10 @@ func (m *model) list(t *rapid.T) {
 			status = keys.Revoked
 		case !k.Active:
 			status = keys.Inactive
-		case !m.alive(k):
+		case !k.ExpiresAt.IsZero() && !m.now().Before(k.ExpiresAt):
 			status = keys.Expired
+		case !m.alive(k):
+			status = keys.Scheduled
 		}
 		text := strings.ToLower(q.Text)
 		if canSee(c, k) && (q.Environment == "" || q.Environment == k.Environment) &&
