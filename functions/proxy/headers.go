@@ -44,11 +44,14 @@ var exposed = strings.Join([]string{
 
 // allowOrigin adds the CORS headers of an answer. API Gateway adds none to what a proxy
 // integration returns. Keys travel in a header and there are no cookies, so "*" is safe.
+// Who may call is the installation's to say, as the answer to OPTIONS is: what a forwarded
+// answer says of it gives way, but for the headers that it exposes besides.
 func (p *Proxy) allowOrigin(h http.Header, ev *events.APIGatewayProxyRequest) {
 	if len(p.cfg.Origins) == 0 {
 		return
 	}
-	h.Set("Access-Control-Expose-Headers", exposed)
+	h.Add("Access-Control-Expose-Headers", exposed)
+	h.Del("Access-Control-Allow-Origin")
 	if slices.Contains(p.cfg.Origins, "*") {
 		h.Set("Access-Control-Allow-Origin", "*")
 		return

@@ -4,8 +4,9 @@
 // Promises: no handler of a route that needs a key runs without an identity that the
 // guard has just proved; nothing but the authorizer's context says who is calling, so an
 // identity header that a client sends is just a header; a panic is a 500 in the common
-// error shape; no answer and no log line holds a header or a body of the request; what a
-// route's guard did not count leaves one refusal line (refusal.go).
+// error shape, and so is an answer that Lambda would not take (502); no log line holds a
+// header or a body of the request; what a route's guard did not count leaves one refusal line
+// (refusal.go).
 //
 // Event and answer are those of a REST API's Lambda proxy integration, payload format 1.0
 // (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
@@ -24,7 +25,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -66,17 +66,27 @@ func New(c Config) *Proxy {
 // Invoke implements lambda.Handler. It returns an error only for a payload that is no
 // proxy event; everything else is an HTTP answer.
 func (p *Proxy) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	var ev events.APIGatewayProxyRequest
+	ev := event{payload: payload}
 	if err := json.Unmarshal(payload, &ev); err != nil {
 		return nil, errors.New("the event is no API Gateway proxy event")
 	}
 	w := &recorder{header: http.Header{}}
 	p.serve(ctx, w, &ev)
-	p.allowOrigin(w.header, &ev)
-	return json.Marshal(w.response())
+	p.allowOrigin(w.header, &ev.APIGatewayProxyRequest)
+	answer, err := w.encode()
+	if err == nil && len(answer) > maxAnswer {
+		id := ev.RequestContext.RequestID
+		p.cfg.Log.Error("the answer is too large for Lambda", "requestId", id, "bytes", len(answer))
+		w.reset()
+		httpapi.Write(w, id, httpapi.FromError(httpapi.ErrUpstreamTooLarge))
+		p.allowOrigin(w.header, &ev.APIGatewayProxyRequest)
+		return w.encode()
+	}
+	return answer, err
 }
 
-func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayProxyRequest) {
+func (p *Proxy) serve(ctx context.Context, w *recorder, e *event) {
+	ev := &e.APIGatewayProxyRequest
 	id := ev.RequestContext.RequestID
 	var a admission
 	defer func() {
@@ -108,11 +118,13 @@ func (p *Proxy) serve(ctx context.Context, w *recorder, ev *events.APIGatewayPro
 		}
 		ctx = guard.WithIdentity(ctx, caller)
 	}
-	req, err := request(ctx, rt, ev, params)
+	req, err := request(ctx, rt, e)
 	if err != nil {
+		p.cfg.Log.Error("failed", "requestId", id, "error", err.Error())
 		httpapi.Write(w, id, httpapi.FromError(err))
 		return
 	}
+	w.handOver()
 	p.cfg.Handler.ServeHTTP(w, req)
 }
 
@@ -199,38 +211,38 @@ func headerValues(ev *events.APIGatewayProxyRequest, name string) []string {
 func params(ev *events.APIGatewayProxyRequest) map[string]string {
 	out := make(map[string]string, len(ev.PathParameters))
 	for name, raw := range ev.PathParameters {
-		if v, err := url.PathUnescape(raw); err == nil {
-			raw = v
-		}
-		out[name] = raw
+		out[name] = decoded(raw)
 	}
 	return out
 }
 
+func decoded(raw string) string {
+	if v, err := url.PathUnescape(raw); err == nil {
+		return v
+	}
+	return raw
+}
+
 // request makes the http.Request that a handler sees. Its path is the route's own, with
 // the parameters filled in, so no spelling of the client's path (stage, base path,
-// trailing slash, encoded slash) reaches a handler.
-func request(ctx context.Context, rt route.Route, ev *events.APIGatewayProxyRequest, params map[string]string) (*http.Request, error) {
-	escaped := rt.Path
-	for name, value := range params {
-		escaped = strings.ReplaceAll(escaped, "{"+name+"}", url.PathEscape(value))
+// trailing slash, encoded slash) reaches a handler that does not ask for it ([ArrivalOf]).
+func request(ctx context.Context, rt route.Route, e *event) (*http.Request, error) {
+	ev := &e.APIGatewayProxyRequest
+	target, err := fill(rt.Path, ev.PathParameters, func(raw string) string { return url.PathEscape(decoded(raw)) })
+	if err != nil {
+		return nil, err
 	}
-	query := url.Values(ev.MultiValueQueryStringParameters)
-	if query == nil {
-		query = url.Values{}
-		for name, value := range ev.QueryStringParameters {
-			query.Set(name, value)
-		}
+	ctx, err = withArrival(ctx, rt, e)
+	if err != nil {
+		return nil, err
 	}
 	body := []byte(ev.Body)
 	if ev.IsBase64Encoded {
-		var err error
 		if body, err = base64.StdEncoding.DecodeString(ev.Body); err != nil {
 			return nil, fmt.Errorf("decoding the event's body: %w", err)
 		}
 	}
-	target := escaped
-	if q := query.Encode(); q != "" {
+	if q := e.query(); q != "" {
 		target += "?" + q
 	}
 	req, err := http.NewRequestWithContext(ctx, ev.HTTPMethod, target, bytes.NewReader(body))
@@ -252,44 +264,4 @@ func request(ctx context.Context, rt route.Route, ev *events.APIGatewayProxyRequ
 	req.RemoteAddr = ev.RequestContext.Identity.SourceIP
 	req.Header.Set(httpapi.RequestIDHeader, ev.RequestContext.RequestID)
 	return req, nil
-}
-
-// recorder is the http.ResponseWriter of one answer.
-type recorder struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (r *recorder) Header() http.Header { return r.header }
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(b)
-}
-
-// reset forgets what a handler wrote before it panicked; what the proxy set stays.
-func (r *recorder) reset() {
-	r.status = 0
-	r.body.Reset()
-	for _, name := range []string{"Content-Type", "Content-Length", "Etag"} {
-		r.header.Del(name)
-	}
-}
-
-func (r *recorder) response() events.APIGatewayProxyResponse {
-	r.WriteHeader(http.StatusOK)
-	out := events.APIGatewayProxyResponse{StatusCode: r.status, MultiValueHeaders: r.header}
-	if utf8.Valid(r.body.Bytes()) {
-		out.Body = r.body.String()
-	} else {
-		out.Body, out.IsBase64Encoded = base64.StdEncoding.EncodeToString(r.body.Bytes()), true
-	}
-	return out
 }

@@ -16,6 +16,9 @@ const idPrefix = "key_"
 
 func keyID(id apikey.ID) string { return idPrefix + string(id) }
 
+// KeyID is a key's id as clients know it, for what is told to others.
+func KeyID(id apikey.ID) string { return keyID(id) }
+
 // shownOnce goes with every answer that holds a new secret.
 const shownOnce = "This API key will only be shown once. Please store it securely."
 

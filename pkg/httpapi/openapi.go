@@ -108,6 +108,8 @@ var (
 		"internal_error", "missing_context", "authorizer_failure", "integration_failure", "unavailable", "integration_timeout",
 	}
 	publicCodes = []string{"bad_request", "blocked", "rate_limited", "internal_error", "integration_failure", "integration_timeout"}
+	// forwardCodes are what comes to these where an upstream serves the route.
+	forwardCodes = []string{"ambiguous_path", "body_too_large", "upstream_failure", "upstream_too_large", "upstream_timeout"}
 )
 
 // problemsByCode lists every problem that a client may meet.
@@ -204,6 +206,9 @@ func (d *document) other(rt route.Route) {
 	if !rt.Public {
 		codes = guardedCodes
 		rateLimitHeaders(op.Responses["2XX"])
+	}
+	if rt.Function == route.Forward {
+		codes = append(slices.Clone(codes), forwardCodes...)
 	}
 	d.refusals(op, codes)
 	d.api.AddOperation(op)

@@ -48,6 +48,21 @@ var (
 	ErrSeveralCredentials = errors.New("several credentials")
 )
 
+// What may go wrong between the forwarder and an upstream. Who wraps them says why: the
+// client does not hear it.
+var (
+	// ErrAmbiguousPath says that the upstream may read the path as another route's.
+	ErrAmbiguousPath = errors.New("the path may be read as another route's")
+	// ErrRequestTooLarge says that the request is more than Lambda takes.
+	ErrRequestTooLarge = errors.New("the request is too large for Lambda")
+	// ErrUpstreamTooLarge says that the answer is more than Lambda takes.
+	ErrUpstreamTooLarge = errors.New("the answer is too large for Lambda")
+	// ErrUpstreamTimeout says that the whole answer did not come in time.
+	ErrUpstreamTimeout = errors.New("the upstream did not answer in time")
+	// ErrUpstreamFailure says that no whole answer came.
+	ErrUpstreamFailure = errors.New("the upstream gave no usable answer")
+)
+
 // RequestIDHeader is the request header by which a handler learns API Gateway's id of
 // the request. Whoever calls the handler sets it; a client's own value never gets here.
 const RequestIDHeader = "X-Amzn-Requestid"
@@ -90,6 +105,16 @@ var fixed = []struct {
 		"The request reached the service without proof of who is calling.", nil},
 	{ErrSeveralCredentials, http.StatusBadRequest, "multiple_credentials",
 		"Send one credential: either X-API-Key or Authorization, once.", nil},
+	{ErrAmbiguousPath, http.StatusBadRequest, "ambiguous_path",
+		"The path can be read in more than one way: send it without dot segments, empty segments, needless escapes, or encoded slashes in one segment.", nil},
+	{ErrRequestTooLarge, http.StatusRequestEntityTooLarge, "body_too_large",
+		"The request is larger than the 6 MB that AWS Lambda takes.", nil},
+	{ErrUpstreamTooLarge, http.StatusBadGateway, "upstream_too_large",
+		"The answer is larger than the 6 MB that AWS Lambda takes. The request may have been carried out.", nil},
+	{ErrUpstreamTimeout, http.StatusGatewayTimeout, "upstream_timeout",
+		"The service behind this API did not answer in time. The request may have been carried out or not.", nil},
+	{ErrUpstreamFailure, http.StatusBadGateway, "upstream_failure",
+		"The service behind this API gave no usable answer. The request may have been carried out or not.", nil},
 	{keys.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown",
 		"The change may have been made or not. Repeat it with the same Idempotency-Key, or read the key before you repeat it.", retrySoon()},
 	{keys.ErrNotSettled, http.StatusServiceUnavailable, "not_settled",

@@ -58,6 +58,11 @@ func TestEveryErrorHasOneStatusAndCode(t *testing.T) {
 		{&guard.LimitError{Limit: 100}, 429, "rate_limited", "1"},
 		{ErrMissingContext, 500, "missing_context", ""},
 		{ErrSeveralCredentials, 400, "multiple_credentials", ""},
+		{ErrAmbiguousPath, 400, "ambiguous_path", ""},
+		{ErrRequestTooLarge, 413, "body_too_large", ""},
+		{ErrUpstreamTooLarge, 502, "upstream_too_large", ""},
+		{ErrUpstreamTimeout, 504, "upstream_timeout", ""},
+		{ErrUpstreamFailure, 502, "upstream_failure", ""},
 		{NotFound(), 404, "not_found", ""},
 	} {
 		p := FromError(fmt.Errorf("carrying out: %w", c.err))
