@@ -18,7 +18,7 @@ func putKey(it item, k *keys.Key) {
 	putText(it, attrEnv, string(k.Environment))
 	putList(it, attrPerms, k.Permissions)
 	putList(it, attrCustomers, k.Customers)
-	putList(it, attrOrigins, k.Networks)
+	putList(it, attrFrom, k.Networks)
 	putText(it, attrOwner, k.Owner)
 	putText(it, attrPlan, k.Plan)
 	putInt(it, attrLimit, int64(k.RateLimit))
@@ -47,7 +47,7 @@ func putKey(it item, k *keys.Key) {
 // rowAttributes are those that putKey may leave out, and ttl: what an update that brings
 // an item to a new state has to remove if the state lacks it.
 var rowAttributes = []string{
-	attrName, attrPerms, attrCustomers, attrOrigins, attrNotBefore, attrOwner, attrPlan, attrLimit, attrLimitNamed, attrActive, attrPrimary,
+	attrName, attrPerms, attrCustomers, attrFrom, attrNotBefore, attrOwner, attrPlan, attrLimit, attrLimitNamed, attrActive, attrPrimary,
 	attrDeleted, attrCanary, attrFace, attrBy, attrCreated, attrUpdated, attrRotated, attrExpires, attrDeletedAt,
 	attrPrefix, attrGen0, attrPrefix0, attrUntil0, TTLAttribute,
 }
@@ -79,7 +79,7 @@ func readKey(it item) (keys.Key, error) {
 		Environment: keys.Environment(r.text(attrEnv)),
 		Permissions: r.list(attrPerms),
 		Customers:   r.list(attrCustomers),
-		Networks:    r.list(attrOrigins),
+		Networks:    r.list(attrFrom),
 		Owner:       r.text(attrOwner),
 		Plan:        r.text(attrPlan),
 		RateLimit:   int(r.int(attrLimit)),

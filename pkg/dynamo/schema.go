@@ -120,7 +120,7 @@ const (
 	attrEnv        = "env"
 	attrPerms      = "perms"
 	attrCustomers  = "custs"
-	attrOrigins    = "networks"
+	attrFrom       = "networks"
 	attrNotBefore  = "notBefore"
 	attrOwner      = "owner"
 	attrPlan       = "plan"
