@@ -148,6 +148,7 @@ func (p *Proxy) admit(ctx context.Context, h http.Header, a *admission, ev *even
 	}
 	pass, err := p.cfg.Guard.Check(ctx, guard.Call{
 		Route: a.route, Stage: ev.StageVariables["environment"], Params: params, Identity: identity,
+		SourceIP: ev.RequestContext.Identity.SourceIP,
 	})
 	var unauthorized *guard.UnauthorizedError
 	a.counted = err == nil || errors.As(err, &unauthorized) && unauthorized.Counted

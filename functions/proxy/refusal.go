@@ -87,6 +87,8 @@ func reasonOf(err error) (reason string, more []slog.Attr) {
 		return string(unauthorized.Reason), nil
 	case errors.As(err, &scope) && scope.Customer:
 		return logline.ReasonCustomer, nil
+	case errors.As(err, &scope) && scope.Network:
+		return logline.ReasonNetwork, nil
 	case errors.As(err, &scope):
 		return logline.ReasonPermission, nil
 	case errors.As(err, &limit):

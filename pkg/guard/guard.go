@@ -14,16 +14,16 @@
 //
 // Promises, across every process:
 //
-//   - A request that starts after a key was revoked, deactivated, deleted, narrowed or
-//     regenerated was answered is judged by that change, whatever its context says. It is
+//   - A request that starts after a key was revoked, deactivated, deleted, narrowed, put off
+//     or regenerated was answered is judged by that change, whatever its context says. It is
 //     the secret behind the context that counts: a regenerated secret stays dead although
 //     the key lives on.
 //   - Expiry and the end of a grace are kept to the clock's tick, with no write at all.
 //   - Never more than the limit of requests pass in any 60 seconds (package limit),
 //     while clocks disagree by less than limit.Slot less Config.Budget.
-//   - What is refused for its permission or customer is not counted, and is only refused
-//     by the key as it is: a permission granted meanwhile works at once. (In a flood of
-//     such refusals of one key, at the next slot: each costs a read, so they are bounded.)
+//   - What is refused for its network, permission or customer is not counted, and is only
+//     refused by the key as it is: a permission granted meanwhile works at once. (In a flood
+//     of such refusals of one key, at the next slot: each costs a read, so they are bounded.)
 //   - A request that makes its key's window 80 % full or more says so (Pass.Near), the first
 //     one in 60 seconds that this process sees.
 //   - Whatever goes wrong in a store, nothing passes that was not proved and counted.
@@ -100,6 +100,7 @@ type Call struct {
 	Route    route.Route       // by the resource path and the method that really came
 	Stage    string            // environment's name or keys.SharedStage
 	Params   map[string]string // path parameters, decoded
+	SourceIP string            // that API Gateway saw, never what a header says
 	Identity keys.Identity     // what the authorizer's context says; may be stale
 }
 
@@ -125,8 +126,9 @@ func (*UnauthorizedError) Error() string { return "unauthorized" }
 
 // ScopeError is a refusal of a live key: 403. The request is not counted.
 type ScopeError struct {
-	Permission string // that the key lacks; empty: it is the customer
+	Permission string // that the key lacks; empty: it is one of those below
 	Customer   bool   // the key is confined to other customers
+	Network    bool   // the key is confined to other networks than the request came from
 }
 
 func (*ScopeError) Error() string { return "insufficient scope" }

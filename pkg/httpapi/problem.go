@@ -199,8 +199,11 @@ func FromError(err error) Problem {
 
 func insufficientScope(e *guard.ScopeError) Problem {
 	message := "This key is confined to other customers."
-	if e.Permission != "" {
+	switch {
+	case e.Permission != "":
 		message = "This key lacks the permission " + e.Permission + "."
+	case e.Network:
+		message = "This key is confined to other networks than this request came from."
 	}
 	return Problem{Status: http.StatusForbidden, Code: "insufficient_scope", Message: message}
 }

@@ -45,7 +45,8 @@ func ParseNetwork(s string) (p netip.Prefix, ok bool) {
 // context carry such text as it is.
 func ValidNetwork(s string) bool {
 	p, ok := ParseNetwork(s)
-	return ok && p.String() == s
+	var space [64]byte
+	return ok && string(p.AppendTo(space[:0])) == s
 }
 
 // InNetworks reports whether an address is in one of a key's networks. None at all is

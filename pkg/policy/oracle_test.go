@@ -1,9 +1,11 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -166,7 +168,25 @@ func randomIdentity(rng *rand.Rand, now time.Time) keys.Identity {
 	if rng.IntN(4) == 0 {
 		id.GraceUntil = now.Add(time.Duration(rng.IntN(200)-100)*time.Minute + time.Second)
 	}
+	switch rng.IntN(8) {
+	case 0, 1:
+		for range 1 + rng.IntN(3) {
+			id.Networks = append(id.Networks, []string{"10.0.0.0/8", "10.1.2.3/32", "203.0.113.0/24", "2001:db8::/32", "::/0"}[rng.IntN(5)])
+		}
+	case 2: // as many as a key may have, in the longest spelling
+		for i := range keys.MaxNetworks {
+			id.Networks = append(id.Networks, fmt.Sprintf("2001:db8:1111:2222:3333:4444:5555:%04x/128", 0xa000+i))
+		}
+	}
 	return id
+}
+
+// oracleFrom reports whether an address is in the networks, by package net.
+func oracleFrom(networks []string, address string) bool {
+	return len(networks) == 0 || slices.ContainsFunc(networks, func(n string) bool {
+		_, block, err := net.ParseCIDR(n)
+		return err == nil && block.Contains(net.ParseIP(address))
+	})
 }
 
 // randomPath is mostly a request of a route of the table, often one that tries something.
@@ -219,6 +239,7 @@ func TestPolicyAndGuardTogetherGrantExactlyWhatTheKeyHolds(t *testing.T) {
 	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
 	rng := rand.New(rand.NewPCG(2026, 1))
 	env := map[string]string{CurrentTime: now.Format(time.RFC3339)}
+	sources := []string{"10.1.2.3", "10.9.9.9", "203.0.113.200", "198.51.100.1", "2001:db8::1", "2001:db8:1111:2222:3333:4444:5555:a001", "fe80::1"}
 	stats := map[string]int{}
 	for stats["tables"] < tables {
 		table, p, err := randomTable(t, rng)
@@ -243,7 +264,7 @@ func TestPolicyAndGuardTogetherGrantExactlyWhatTheKeyHolds(t *testing.T) {
 				stats["cut off"]++
 			}
 			var full writer
-			full.init(nil, base, until(&id))
+			full.init(nil, base, until(&id), id.Networks)
 			allowed := make([]bool, len(p.rows))
 			p.allow(allowed, id.Permissions)
 			full.begin()
@@ -255,6 +276,8 @@ func TestPolicyAndGuardTogetherGrantExactlyWhatTheKeyHolds(t *testing.T) {
 			for range requests {
 				method, path := randomPath(rng, table, id)
 				resource := base + method + path
+				env[SourceIP] = sources[rng.IntN(len(sources))]
+				inside := oracleFrom(id.Networks, env[SourceIP])
 				decision, err := parsed.Evaluate("execute-api:Invoke", resource, env)
 				if err != nil {
 					t.Fatalf("Evaluate(%s): %v\n%s", resource, err, doc)
@@ -265,7 +288,7 @@ func TestPolicyAndGuardTogetherGrantExactlyWhatTheKeyHolds(t *testing.T) {
 					continue
 				}
 				stats["routed"]++
-				want := oracleAllows(r, params, id) &&
+				want := oracleAllows(r, params, id) && inside &&
 					(id.ExpiresAt.IsZero() || now.Before(id.ExpiresAt)) && (id.GraceUntil.IsZero() || now.Before(id.GraceUntil))
 				// A customer id in needless percent-encoding is not what the policy
 				// spells. It may be refused, never granted wrongly.
@@ -297,6 +320,15 @@ func TestPolicyAndGuardTogetherGrantExactlyWhatTheKeyHolds(t *testing.T) {
 					if decision.Allowed && !want {
 						stats["left to the guard"]++
 					}
+					if !inside {
+						stats["guarded, from elsewhere"]++
+						if decision.Allowed && !bytes.Contains(doc, []byte(`"aws:SourceIp"`)) && len(doc) < target/2 {
+							fail("a foreign network got through a document with room for the condition")
+						}
+						if decision.Allowed {
+							stats["networks spared"]++
+						}
+					}
 					if want {
 						stats["guarded granted"]++
 					}
@@ -310,6 +342,7 @@ func TestPolicyAndGuardTogetherGrantExactlyWhatTheKeyHolds(t *testing.T) {
 	t.Log(stats)
 	for what, least := range map[string]int{
 		"routed": 100_000, "guarded granted": 5000, "unguarded granted": 1000, "unguarded": 3000, "shortened": 200, "cut off": 20, "left to the guard": 100,
+		"guarded, from elsewhere": 5000, "networks spared": 20,
 	} {
 		if stats[what] < least {
 			t.Errorf("the draw tested too little: %s %d, want at least %d", what, stats[what], least)

@@ -21,12 +21,15 @@
 //     key expires or its old secret's grace ends. (On guarded ones the guard answers that
 //     with 401, where the policy could only say 403.) This holds whether or not AWS
 //     decodes "%2F" in the ARN that it checks, which it does not say.
+//   - Of a key that is confined to networks, nothing is allowed from elsewhere: every Allow
+//     has the condition IpAddress on aws:SourceIp, the address that API Gateway saw. (Where
+//     that would make the document too long, only those of unguarded routes have it.)
 //   - On a guarded route a wildcard's surplus is denied again, unless the Deny would also
 //     hit what is allowed. The segment of a confined key's customer is filled in.
 //   - "*" and "?" come from the route table alone.
 //   - No resource exceeds [MaxResource], no document [MaxDocument]. What is too long gets
-//     shorter at the guarded routes' expense: wildcards there, with a Deny on unguarded
-//     routes that they would open. If that does not help, resources are left out, so
+//     shorter at the guarded routes' expense: no networks there, then wildcards, with a Deny
+//     on unguarded routes that they would open. If that does not help, resources are left out, so
 //     denied, and counted: an unguarded route for a key of fifty customers or so, or a
 //     table with as many unguarded routes of different permissions.
 package policy
@@ -167,12 +170,17 @@ var errBase = errors.New("policy: methodArn is not the ARN of a method")
 
 // AppendDocument appends the policy document of a live key to dst, for the stage that base
 // names (see [Base]). dropped counts resources that there was no room for; they are denied.
-// The error is for a customer id that no customer can have: such an identity comes from a
-// damaged item.
+// The error is for a customer id that no customer can have and for a malformed network: such
+// an identity comes from a damaged item.
 func (p *Policies) AppendDocument(dst []byte, id keys.Identity, base string) (doc []byte, dropped int, err error) {
 	for _, c := range id.Customers {
 		if !keys.ValidID(c) {
 			return dst, 0, errors.New("policy: the key is confined to a malformed customer id")
+		}
+	}
+	for _, n := range id.Networks {
+		if !keys.ValidNetwork(n) {
+			return dst, 0, errors.New("policy: the key is confined to a malformed network")
 		}
 	}
 	var space [256]bool
@@ -184,13 +192,16 @@ func (p *Policies) AppendDocument(dst []byte, id keys.Identity, base string) (do
 
 	size := p.size + 2*len(p.rows)*(len(base)+len(`,""`)) + 256
 	var w writer
-	w.init(slices.Grow(dst, min(size, target+MaxResource)), base, until(&id))
-	w.begin()
-	p.exact(&w, allowed, id.Customers)
-	w.end()
-	if w.long() {
-		dropped = p.shorten(&w, allowed, id.Customers)
+	w.init(slices.Grow(dst, min(size, target+MaxResource)), base, until(&id), id.Networks)
+	for _, w.spare = range w.spared() {
+		w.begin()
+		p.exact(&w, allowed, id.Customers)
+		w.end()
+		if !w.long() {
+			return w.buf, 0, nil
+		}
 	}
+	dropped = p.shorten(&w, allowed, id.Customers)
 	return w.buf, dropped, nil
 }
 

@@ -15,7 +15,8 @@ func add(list *[]string, resources ...string) {
 }
 
 // shorten writes the longest of the shorter policies that fits. It gives up, in turn, what
-// the guard does not need:
+// the guard does not need, and at each step first tries to keep the networks on guarded
+// routes, then to do without:
 //
 //  1. filled-in customers and Denies on guarded routes;
 //  2. the ends of paths: every route below the same first segments becomes one wildcard,
@@ -31,9 +32,11 @@ func (p *Policies) shorten(w *writer, allowed []bool, customers []string) (dropp
 		deepest = max(deepest, len(p.rows[i].segments))
 	}
 	for depth := deepest; depth >= 0; depth-- {
-		w.write(p.plan(allowed, customers, depth, true))
-		if !w.long() {
-			return 0
+		plan := p.plan(allowed, customers, depth, true)
+		for _, w.spare = range w.spared() {
+			if w.write(plan); !w.long() {
+				return 0
+			}
 		}
 	}
 	rest := p.plan(allowed, customers, 0, false)

@@ -26,6 +26,7 @@ const (
 	FieldEnvironment = "environment" // the key's own, also on the shared stage
 	FieldPermissions = "permissions" // separated by single spaces; "-": none
 	FieldCustomers   = "customers"   // separated by single spaces; "*": every customer
+	FieldNetworks    = "networks"    // in CIDR notation, separated by single spaces; "*": anywhere
 	FieldVersion     = "version"     // keys.Key.Verdict, the version that the guard proves
 	FieldGeneration  = "generation"  // of the secret that was presented
 	FieldLimit       = "limit"       // requests in any 60 seconds
@@ -36,6 +37,7 @@ const (
 const (
 	noPermission  = "-"
 	everyCustomer = "*"
+	anywhere      = "*"
 )
 
 // AppendContext appends the authorizer context of id, a JSON object, to dst. The error
@@ -50,6 +52,7 @@ func AppendContext(dst []byte, id keys.Identity) ([]byte, error) {
 	dst = appendString(append(dst, ','), FieldEnvironment, string(id.Environment))
 	dst = appendList(append(dst, ','), FieldPermissions, id.Permissions, noPermission)
 	dst = appendList(append(dst, ','), FieldCustomers, id.Customers, everyCustomer)
+	dst = appendList(append(dst, ','), FieldNetworks, id.Networks, anywhere)
 	dst = appendInt(append(dst, ','), FieldVersion, id.Verdict)
 	dst = appendInt(append(dst, ','), FieldGeneration, id.Generation)
 	dst = appendInt(append(dst, ','), FieldLimit, int64(id.Limit))
@@ -71,6 +74,7 @@ func FromContext(m map[string]any) (keys.Identity, error) {
 		Environment: keys.Environment(r.text(FieldEnvironment)),
 		Permissions: r.list(FieldPermissions, noPermission),
 		Customers:   r.list(FieldCustomers, everyCustomer),
+		Networks:    r.list(FieldNetworks, anywhere),
 		Verdict:     r.int(FieldVersion),
 		Generation:  r.int(FieldGeneration),
 		Limit:       int(r.int(FieldLimit)),
@@ -105,6 +109,11 @@ func check(id *keys.Identity) error {
 	for _, c := range id.Customers {
 		if !keys.ValidID(c) {
 			return malformed(FieldCustomers)
+		}
+	}
+	for _, n := range id.Networks {
+		if !keys.ValidNetwork(n) {
+			return malformed(FieldNetworks)
 		}
 	}
 	switch {

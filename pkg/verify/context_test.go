@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/json"
 	"maps"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func identity() keys.Identity {
 	return keys.Identity{
 		KeyID: "8fQ2mZ0a", AccountID: "acc_1", Environment: keys.Staging,
 		Permissions: []string{"*", "api_keys:read", "customers:*"}, Customers: []string{"cus_1", "cus-2"},
-		Verdict: 5, Generation: 3, Limit: 1000, ExpiresAt: now.Add(1500 * time.Millisecond), GraceUntil: now.Add(time.Hour),
+		Networks: []string{"10.0.0.0/8", "2001:db8::/32"}, Verdict: 5, Generation: 3, Limit: 1000, ExpiresAt: now.Add(1500 * time.Millisecond), GraceUntil: now.Add(time.Hour),
 	}
 }
 
@@ -42,7 +43,7 @@ func written(t interface {
 func TestContextHoldsEveryFieldAsANonEmptyString(t *testing.T) {
 	want := map[string]any{
 		"keyId": "8fQ2mZ0a", "accountId": "acc_1", "environment": "staging",
-		"permissions": "* api_keys:read customers:*", "customers": "cus_1 cus-2",
+		"permissions": "* api_keys:read customers:*", "customers": "cus_1 cus-2", "networks": "10.0.0.0/8 2001:db8::/32",
 		"version": "5", "generation": "3", "limit": "1000", "expiresAt": "1768473001500", "graceUntil": "1768476600000",
 	}
 	if d := cmp.Diff(want, written(t, identity())); d != "" {
@@ -50,7 +51,7 @@ func TestContextHoldsEveryFieldAsANonEmptyString(t *testing.T) {
 	}
 	bare := keys.Identity{KeyID: "8fQ2mZ0a", AccountID: "a", Environment: keys.Production, Generation: 1}
 	want = map[string]any{
-		"keyId": "8fQ2mZ0a", "accountId": "a", "environment": "production", "permissions": "-", "customers": "*",
+		"keyId": "8fQ2mZ0a", "accountId": "a", "environment": "production", "permissions": "-", "customers": "*", "networks": "*",
 		"version": "0", "generation": "1", "limit": "0", "expiresAt": "0", "graceUntil": "0",
 	}
 	if d := cmp.Diff(want, written(t, bare)); d != "" {
@@ -60,6 +61,13 @@ func TestContextHoldsEveryFieldAsANonEmptyString(t *testing.T) {
 
 func TestFromContextIsTheInverseOfAppendContext(t *testing.T) {
 	word := rapid.StringMatching(`[A-Za-z0-9_-]{1,64}`)
+	network := rapid.Custom(func(t *rapid.T) string {
+		raw := rapid.OneOf(rapid.SliceOfN(rapid.Byte(), 4, 4), rapid.SliceOfN(rapid.Byte(), 16, 16)).Draw(t, "address")
+		addr, _ := netip.AddrFromSlice(raw)
+		addr = addr.Unmap()
+		p, _ := addr.Prefix(rapid.IntRange(0, addr.BitLen()).Draw(t, "bits"))
+		return p.String()
+	})
 	when := rapid.Custom(func(t *rapid.T) time.Time {
 		if rapid.Bool().Draw(t, "none") {
 			return time.Time{}
@@ -73,6 +81,7 @@ func TestFromContextIsTheInverseOfAppendContext(t *testing.T) {
 			Environment: rapid.SampledFrom(keys.Environments()).Draw(t, "environment"),
 			Permissions: rapid.SliceOfN(rapid.StringMatching(`\*|[a-z_]+:([a-z_]+|\*)`), 0, 5).Draw(t, "permissions"),
 			Customers:   rapid.SliceOfN(word, 0, 5).Draw(t, "customers"),
+			Networks:    rapid.SliceOfN(network, 0, 5).Draw(t, "networks"),
 			Verdict:     rapid.Int64Range(0, maxInt).Draw(t, "verdict"),
 			Generation:  rapid.Int64Range(1, maxInt).Draw(t, "generation"),
 			Limit:       rapid.IntRange(0, maxInt).Draw(t, "limit"),
@@ -158,6 +167,9 @@ func TestFromContextRefusesWhateverIsAbsentOrMalformed(t *testing.T) {
 	for _, value := range []any{"* cus_1", "cus_1 *", "cus_?", "cus_1,cus_2", "cus_1  cus_2", " ", "-\n", strings.Repeat("c", 65)} {
 		refused(FieldCustomers, value, false)
 	}
+	for _, value := range []any{"* 10.0.0.0/8", "10.0.0.0/8 *", "10.0.0.1/8", "10.0.0.1", "10.0.0.0/8,::/0", "10.0.0.0/8  ::/0", " ", "::ffff:10.0.0.0/104", "FE80::/10", "fe80::%eth0/128"} {
+		refused(FieldNetworks, value, false)
+	}
 	if _, err := FromContext(nil); err == nil {
 		t.Error("FromContext(nil) gave an identity")
 	}
@@ -170,6 +182,7 @@ func TestAppendContextRefusesWhatItCannotCarry(t *testing.T) {
 		FieldEnvironment: func(id *keys.Identity) { id.Environment = keys.SharedStage },
 		FieldPermissions: func(id *keys.Identity) { id.Permissions = []string{"a:b *"} },
 		FieldCustomers:   func(id *keys.Identity) { id.Customers = []string{"*"} },
+		FieldNetworks:    func(id *keys.Identity) { id.Networks = []string{"0.0.0.0/0", "10.0.0.1"} },
 		FieldVersion:     func(id *keys.Identity) { id.Verdict = -1 },
 		FieldGeneration:  func(id *keys.Identity) { id.Generation = 0 },
 		FieldLimit:       func(id *keys.Identity) { id.Limit = -1 },
