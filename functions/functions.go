@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/authorizer"
 	"github.com/keyreeve/keyreeve/functions/admin"
+	"github.com/keyreeve/keyreeve/functions/forward"
 	keysfn "github.com/keyreeve/keyreeve/functions/keys"
 	"github.com/keyreeve/keyreeve/functions/notify"
 	"github.com/keyreeve/keyreeve/functions/proxy"
@@ -41,6 +42,9 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 	"sample": func(w *wiring) (lambda.Handler, error) {
 		store := dynamo.NewSample(w.client, w.cfg.SampleTable, w.cfg.StoreTimeout)
 		return w.behindGuard("sample", sample.New(sample.Config{Store: store})), nil
+	},
+	"forward": func(w *wiring) (lambda.Handler, error) {
+		return w.behindGuard("forward", forward.New(forward.Config{Table: w.table, Invoker: newLambdas(w.cfg), Log: w.log})), nil
 	},
 	"usage": func(w *wiring) (lambda.Handler, error) {
 		store, directory := w.usage(), dynamo.NewDirectory(w.client, w.cfg.KeysTable, w.cfg.StoreTimeout)

@@ -35,8 +35,8 @@ type Config struct {
 
 	// Endpoints that replace AWS's own, for the local gateway and emulators:
 	// AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL_SECRETS_MANAGER,
-	// AWS_ENDPOINT_URL_EVENTBRIDGE, else AWS_ENDPOINT_URL.
-	DynamoDBEndpoint, SecretsManagerEndpoint, EventBridgeEndpoint string
+	// AWS_ENDPOINT_URL_EVENTBRIDGE, AWS_ENDPOINT_URL_LAMBDA, else AWS_ENDPOINT_URL.
+	DynamoDBEndpoint, SecretsManagerEndpoint, EventBridgeEndpoint, LambdaEndpoint string
 
 	// EventBus is the name of the EventBridge bus that alerts go to: EVENT_BUS; empty: to none.
 	EventBus string
@@ -66,6 +66,7 @@ func Load(getenv func(string) string) (Config, error) {
 		DynamoDBEndpoint:       l.endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
 		SecretsManagerEndpoint: l.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
 		EventBridgeEndpoint:    l.endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"),
+		LambdaEndpoint:         l.endpoint("AWS_ENDPOINT_URL_LAMBDA"),
 		StoreTimeout:           2 * time.Second,
 		EventBus:               getenv("EVENT_BUS"),
 		MetricsNamespace:       cmp.Or(getenv("METRICS_NAMESPACE"), "Keyreeve"),

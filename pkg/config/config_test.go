@@ -26,7 +26,7 @@ func TestAWholeEnvironment(t *testing.T) {
 	got, err := config.Load(env(map[string]string{
 		"_HANDLER": "sample", "SAMPLE_TABLE": "s", "ROUTES_FILE": "/var/task/routes.json", "AWS_SESSION_TOKEN": "token",
 		"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000", "AWS_ENDPOINT_URL": "https://emulator.example",
-		"AWS_ENDPOINT_URL_EVENTBRIDGE": "http://127.0.0.1:8001", "EVENT_BUS": "alerts", "METRICS_NAMESPACE": "Mine", "WEBHOOKS_ANYWHERE": "true",
+		"AWS_ENDPOINT_URL_EVENTBRIDGE": "http://127.0.0.1:8001", "AWS_ENDPOINT_URL_LAMBDA": "http://127.0.0.1:8002", "EVENT_BUS": "alerts", "METRICS_NAMESPACE": "Mine", "WEBHOOKS_ANYWHERE": "true",
 		"STORE_TIMEOUT": "750ms", "KEYREEVE_SETTINGS": `{"sharedStage": true}`,
 	}))
 	if err != nil {
@@ -39,7 +39,7 @@ func TestAWholeEnvironment(t *testing.T) {
 		Settings: settings, RoutesFile: "/var/task/routes.json",
 		AccessKeyID: "id", SecretAccessKey: "access-secret-value", SessionToken: "token",
 		DynamoDBEndpoint: "http://127.0.0.1:8000", SecretsManagerEndpoint: "https://emulator.example",
-		EventBridgeEndpoint: "http://127.0.0.1:8001", EventBus: "alerts", MetricsNamespace: "Mine", WebhooksAnywhere: true,
+		EventBridgeEndpoint: "http://127.0.0.1:8001", LambdaEndpoint: "http://127.0.0.1:8002", EventBus: "alerts", MetricsNamespace: "Mine", WebhooksAnywhere: true,
 		StoreTimeout: 750 * time.Millisecond,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -136,6 +136,7 @@ func TestEachVariableIsChecked(t *testing.T) {
 		"AWS_ENDPOINT_URL_DYNAMODB":        {"localhost:8000", "http://", "://", "/path", "unix:///socket", "http://[::1"},
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": {"localhost:8000"},
 		"AWS_ENDPOINT_URL_EVENTBRIDGE":     {"localhost:8000"},
+		"AWS_ENDPOINT_URL_LAMBDA":          {"localhost:8000"},
 		"KEYREEVE_SETTINGS":                {"{", "[]", "null", `"x"`, `{} {}`},
 	} {
 		for _, v := range wrong {
