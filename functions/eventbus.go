@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 
@@ -39,6 +40,8 @@ func newEventBus(cfg config.Config) *eventBus {
 		// EventBridge never redirects; a redirect would carry a signed request elsewhere.
 		HTTPClient: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
+	// The SDK's own waits are of up to 20 s, where all attempts together have less.
+	o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 100 * time.Millisecond })
 	if cfg.EventBridgeEndpoint != "" {
 		o.BaseEndpoint = aws.String(cfg.EventBridgeEndpoint)
 	}

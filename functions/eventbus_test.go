@@ -25,6 +25,8 @@ type eventBridge struct {
 	calls  int
 	target string
 	got    map[string]any
+
+	recoverAfter int // calls; 0: it stays as it is
 }
 
 func (e *eventBridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -39,6 +41,9 @@ func (e *eventBridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if e.recoverAfter > 0 && e.calls > e.recoverAfter {
+		e.status, e.body = http.StatusOK, `{"FailedEntryCount":0}`
+	}
 	w.WriteHeader(e.status)
 	_, _ = io.WriteString(w, e.body)
 }
@@ -96,6 +101,14 @@ func TestAnEventThatIsNotTakenIsAnError(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "a1") {
 			t.Errorf("%d %s: %v, want an error of alert a1 with %q", tt.status, tt.body, err, tt.want)
 		}
+	}
+}
+
+func TestAnEventIsSentAgainWhereTheServiceFailsForAMoment(t *testing.T) {
+	fake := &eventBridge{status: http.StatusInternalServerError, body: `{"__type":"InternalException"}`}
+	fake.recoverAfter = 2
+	if err := fake.publish(t, anAlert()); err != nil || fake.calls != 3 {
+		t.Errorf("Publish = %v after %d calls, want success at the third", err, fake.calls)
 	}
 }
 

@@ -64,20 +64,20 @@ func (s *stack) alarmOnUsage() {
 	s.alarm("UsageLost", usage.Metric(jsii.String("DestinationDeliveryFailures"), options("Sum")), 1,
 		"Log lines that could not be counted did not get into the queue either: they are in the log groups still; see the usage function's log for when")
 	s.alarm("UsageBehind", s.own(emf.Lag, options("Maximum")), usageBehind,
-		"Requests were counted more than 15 minutes late: usage, last use and alerts are behind; see the usage function's duration, throttles and log")
+		"Requests were counted more than 15 minutes late: usage, last use and alerts are behind; see the usage function's duration, throttles and log, unless RedriveUsage was just run")
 	s.alarm("LinesUnreadable", s.own(emf.LinesUnreadable, options("Sum")), 1,
 		"Log lines were not understood, so their requests are not counted: compare the access log's format with pkg/logline, and see the usage function's log")
 	s.alarm("UsageDrifts", s.own(emf.Drift, hourly("Maximum")), 1,
-		"The guard has counted other requests than the logs show: the key's usage answer shows its drift; look for lines that were given up or lost, or for a handler without its guard")
+		"The guard has counted other requests than the logs show, of the keys that the usage function's log names with drift: look for lines that were given up or lost; it stays until they are counted")
 }
 
 // alarmOnNotify is about the promise that whoever wants an alert gets it.
 func (s *stack) alarmOnNotify() {
 	notify := s.functions[notifyFunction]
 	s.alarm("NotifyFails", notify.MetricErrors(options("Sum")), 1,
-		"Alerts could not be delivered, or due webhooks not be tried; it is repeated: see the notify function's log, then DynamoDB and the event bus")
+		"The notify function failed: webhooks that are due were not tried, which it repeats each minute; see its log, then DynamoDB")
 	s.alarm("NotifyBehind", notify.Metric(jsii.String("IteratorAge"), options("Maximum")), streamBehind,
-		"Alerts wait to be delivered for more than 5 minutes: see the notify function's log; GET /v1/alerts shows them meanwhile")
+		"Alerts wait to be delivered for more than 5 minutes: see the notify function's log, then the event bus; GET /v1/alerts shows them meanwhile")
 	s.alarm("NotifyGaveUp", s.notifyGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum")), 1,
 		"Alerts did not reach the event bus, or not the topic: the queue says which; GET /v1/alerts shows them")
 	s.alarm("WebhooksDead", s.own(emf.WebhooksDead, options("Sum")), 1,

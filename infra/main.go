@@ -12,6 +12,8 @@
 //   - Each function has a role of its own, with the calls that it makes and no other. What
 //     a role names by a wildcard has its reason beside it, in the template too.
 //   - Tables and peppers outlive the stack, unless the context says "disposable".
+//   - What nobody waits for (a line of a log, a record of a stream) and a function cannot do
+//     ends in a queue, and an alarm says so.
 //   - The same context makes the same template, so a second deploy finds nothing to do.
 //   - A fault in the context is an error that names the field, before AWS is asked.
 package main

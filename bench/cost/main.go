@@ -66,6 +66,8 @@ const (
 	turnGB       = 0.25
 	turnReads    = 0.5 // a query that finds nothing
 	sweeps       = 730
+	keyReads     = 3.0 // of a sweep, for each key: its items, its meter, profile and totals
+	sweepMetrics = 3   // of one's own, with a value each hour
 )
 
 // Metrics of one's own that have values in each hour in which requests come: two that
@@ -82,6 +84,7 @@ type load struct {
 	processes float64
 	lines     float64 // of one key in a batch
 	alerts    float64 // a month
+	keys      float64
 }
 
 func main() {
@@ -91,13 +94,14 @@ func main() {
 	processes := flag.Float64("processes", 0, "processes that are busy around the clock; 0: one per 2 million requests")
 	lines := flag.Float64("lines", 0, "log lines of one key that come in one batch; 0: 1, the dearest, and 20")
 	alerts := flag.Float64("alerts", 1000, "alerts a month, if there are requests")
+	keys := flag.Float64("keys", 100, "keys that there are")
 	flag.Parse()
 	list := []float64{0, 1e6, 100e6}
 	if *requests > 0 {
 		list = []float64{*requests}
 	}
 	for _, n := range list {
-		l := load{requests: n, misses: 1 - *hits, seconds: *ms / 1000, processes: *processes, alerts: *alerts}
+		l := load{requests: n, misses: 1 - *hits, seconds: *ms / 1000, processes: *processes, alerts: *alerts, keys: *keys}
 		if l.processes == 0 {
 			l.processes = n / 2e6
 		}
@@ -131,7 +135,7 @@ func (l load) bill() {
 	} else {
 		fmt.Printf("%.0f requests a month, %.0f %% of them authorizer cache misses, %.0f log lines of a key in a batch\n", n, l.misses*100, l.lines)
 	}
-	keyreeve.standing()
+	keyreeve.standing(l)
 	if n > 0 {
 		keyreeve.requests(l)
 		keyreeve.counting(l)
@@ -146,12 +150,14 @@ func (l load) bill() {
 }
 
 // standing is what there is although nobody calls.
-func (s *sum) standing() {
+func (s *sum) standing(l load) {
 	s.line("pepper secret", "1 × $0.40", secretMonth)
 	s.line("alarms", fmt.Sprintf("%d metrics × $0.10", alarmMetrics), alarmMetrics*alarmMonth)
 	s.line("schedules: Lambda and its logs", fmt.Sprintf("%d turns × ($0.20/M + %.0f ms × %.2f GB + %d B × $0.50/GB)", turns+sweeps, turnSeconds*1000, turnGB, lambdaLogLine),
 		(turns+sweeps)*(lambdaRequest+turnSeconds*turnGB*lambdaGBs+lambdaLogLine*logGB/1e9))
 	s.line("schedules: webhooks that are due", fmt.Sprintf("%d × %.1f reads × $0.125/M", turns, turnReads), turns*turnReads*readUnit)
+	s.line("schedules: the keys as they are", fmt.Sprintf("%d × %.0f keys × %.1f reads × $0.125/M", sweeps, l.keys, keyReads), sweeps*l.keys*keyReads*readUnit)
+	s.line("schedules: metrics", fmt.Sprintf("%d × $0.30", sweepMetrics), sweepMetrics*metricMonth)
 }
 
 // requests is what requests wait for, and the logs that they leave.

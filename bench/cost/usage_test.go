@@ -15,9 +15,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyreeve/keyreeve/infra/local/ddb/ddbtest"
+	"github.com/keyreeve/keyreeve/pkg/alert"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/logline"
+	"github.com/keyreeve/keyreeve/pkg/pepper"
 	"github.com/keyreeve/keyreeve/pkg/route"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 )
@@ -27,9 +30,11 @@ func TestMain(m *testing.M) { ddbtest.Main(m) }
 // units are what DynamoDB says that calls have consumed.
 type units struct{ Writes, Reads float64 }
 
-// meter has every call say what it consumed, and adds it up. Of a transaction DynamoDB Local
-// says less than AWS does: two units for each item of up to 1 KB
-// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html).
+// meter has every call say what it consumed, and adds it up. Of two calls DynamoDB Local
+// says less than AWS takes
+// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html):
+// two units for each item of up to 1 KB of a transaction, and for each item of up to 4 KB
+// of a batch a whole one, or a half.
 type meter struct {
 	mu  sync.Mutex
 	sum units
@@ -53,8 +58,18 @@ func (m *meter) call(ctx context.Context, in middleware.InitializeInput, next mi
 		m.sum.Writes += 2 * float64(len(p.TransactItems))
 		m.mu.Unlock()
 	case *dynamodb.BatchGetItemInput:
-		p.ReturnConsumedCapacity, write = types.ReturnConsumedCapacityTotal, false
+		m.mu.Lock()
+		for _, want := range p.RequestItems {
+			unit := 0.5
+			if aws.ToBool(want.ConsistentRead) {
+				unit = 1
+			}
+			m.sum.Reads += unit * float64(len(want.Keys))
+		}
+		m.mu.Unlock()
 	case *dynamodb.QueryInput:
+		p.ReturnConsumedCapacity, write = types.ReturnConsumedCapacityTotal, false
+	case *dynamodb.ScanInput:
 		p.ReturnConsumedCapacity, write = types.ReturnConsumedCapacityTotal, false
 	default:
 		return middleware.InitializeOutput{}, middleware.Metadata{}, fmt.Errorf("%T is not measured", p)
@@ -73,8 +88,8 @@ func (m *meter) call(ctx context.Context, in middleware.InitializeInput, next mi
 		one(r.ConsumedCapacity)
 	case *dynamodb.QueryOutput:
 		one(r.ConsumedCapacity)
-	case *dynamodb.BatchGetItemOutput:
-		consumed = r.ConsumedCapacity
+	case *dynamodb.ScanOutput:
+		one(r.ConsumedCapacity)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -190,6 +205,41 @@ func TestCountingConsumesWhatTheBillSays(t *testing.T) {
 	}
 	if rows != sent {
 		t.Errorf("%d rows of %d requests", rows, sent)
+	}
+}
+
+func TestASweepReadsWhatTheBillSays(t *testing.T) {
+	m := &meter{}
+	c := ddbtest.ConfigWithoutStream(t)
+	table, err := route.Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := dynamo.KeysConfig{Table: c.KeysTable, Meters: c.MetersTable, UsageTable: c.UsageTable, Timeout: c.StoreTimeout, Retention: 24 * time.Hour}
+	peppers := pepper.New(func(context.Context) ([]byte, error) {
+		return []byte(`{"current":"p1","peppers":{"p1":"a pepper of thirty-two characters"}}`), nil
+	}, nil)
+	service := keys.NewService(keys.Config{Store: dynamo.NewKeys(dynamo.NewClient(c), config), Peppers: peppers, Settings: c.Settings, Known: table.KnownPermission})
+	const n = 200
+	for i := range n {
+		if _, _, err := service.CreateAccount(t.Context(), keys.CreateAccountInput{Name: fmt.Sprint("account ", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := dynamo.NewClient(c, m.options)
+	watcher := alert.New(alert.Config{
+		Store: dynamo.NewAlerts(client, c.AlertsTable, c.StoreTimeout),
+		Usage: dynamo.NewUsage(client, dynamo.UsageConfig{Table: c.UsageTable, Timeout: c.StoreTimeout}),
+		Keys:  dynamo.NewDirectory(client, c.KeysTable, c.StoreTimeout), Meters: dynamo.NewKeys(client, config),
+	})
+	got := m.during(func() {
+		if swept, err := watcher.Sweep(t.Context()); err != nil || swept.Keys != n || swept.Raised != 0 {
+			t.Fatalf("swept %+v, %v", swept, err)
+		}
+	})
+	t.Logf("%d keys: %.2f read units a key", n, got.Reads/n)
+	if got.Writes != 0 || got.Reads > n*keyReads || got.Reads < 0.7*n*keyReads {
+		t.Errorf("%d keys: %+v, and the bill says %.1f reads of a key", n, got, keyReads)
 	}
 }
 

@@ -38,7 +38,7 @@ func setRateLimit(h http.Header, pass guard.Pass, err error) {
 
 // exposed lists the answer headers that a browser's script may read.
 var exposed = strings.Join([]string{
-	"ETag", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy", "Retry-After",
+	"Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "RateLimit", "RateLimit-Policy", "Retry-After",
 	"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "x-amzn-RequestId",
 }, ", ")
 

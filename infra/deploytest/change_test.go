@@ -53,7 +53,7 @@ func grants(t *testing.T, w *world, stack assembly) {
 	fresh, known := w.create(t, readsCustomers), w.create(t, readsCustomers)
 	serves("a key's first request", use(known))
 	serves("the list", list())
-	uncounted := w.create(t, readsCustomers)
+	uncounted, decoy := w.create(t, readsCustomers), w.create(t, canary)
 	w.deploy(t, stack.edited(t, without(
 		grant{"authorizer", "ReadKey"}, grant{"sample", "Documents"}, grant{"keys", "Meters"}, grant{"admin", "NewMeter"}, grant{"usage", "CountUsage"})))
 	use(fresh).must(t, "a key's first request, without the authorizer's ReadKey", http.StatusInternalServerError, "authorizer_failure")
@@ -71,6 +71,8 @@ func grants(t *testing.T, w *world, stack assembly) {
 	refuses("add-pepper, without the admin function's RotatePepper", `{"action":"add-pepper"}`)
 	w.crash(t, idOf(t, known.key))
 	logs("the stream function's failure, without SettleMeters", "stream", "meter not repaired")
+	w.trap(t, decoy)
+	logs("the notify function's failure, without PublishAlerts", "notify", "alerts not delivered")
 	if v, active := w.meter(t, idOf(t, known.key)); v != "1" || !active {
 		t.Errorf("the meter = %s, %t, without SettleMeters; want it as it was", v, active)
 	}

@@ -75,6 +75,9 @@ func TestADeployedStackKeepsTheDocumentsPromises(t *testing.T) {
 	flow("the stream repairs a meter that a crash left behind", repairedMeter)
 	flow("what the access log says is counted, once", countedRequests)
 	flow("a canary's use reaches the topic of alerts", canaryUsed)
+	flow("a webhook that fails waits for its next try", webhookTried)
+	flow("the schedules' turns find nothing amiss", turns)
+	flow("queues of what was given up take nothing without TLS", tlsOnly)
 	flow("what the gateway answers itself has the API's shape", gatewayAnswers)
 	flow("cdk diff finds nothing after cdk deploy", func(t *testing.T, w *world) {
 		e.mustNotDiffer(t, e.synth(t, "cliCredentials=true")) // an assembly made anew

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -56,14 +57,20 @@ func gaps(t *testing.T, w *world) {
 		},
 		{
 			"subscription to the logs of functions", "the emulator's filter patterns are words without JSON's fields, so nothing matches ours; make test-synth holds them, infra/local/logs filters by them, and the flows above hand the lines over themselves",
-			func(t *testing.T) bool { return w.subscribed },
+			func(t *testing.T) bool {
+				k := w.create(t, canary)
+				w.call(t, "GET", "/v1/customers", xAPIKey(k.key), "").must(t, "a canary", http.StatusUnauthorized, "unauthorized")
+				time.Sleep(2 * time.Second) // a line of the access log is counted in less
+				return w.used(t, k).Requests > 0
+			},
 		},
 		{"retries of CloudWatch Logs and its batches", "the emulator tries once, with what one PutLogEvents brings; infra/local/logs repeats and joins", nil},
 		{"the bus's retries and its queue for what the topic did not take", "the emulator tries once; make test-synth holds the rule to them", nil},
-		{"webhooks", "receivers on this machine are refused, as they should be where customers name them; infra/local/e2e sends to some", nil},
+		{"a webhook that arrives", "receivers on this machine are refused, as they must be where customers name them; infra/local/e2e sends to some", nil},
 		{"metrics of the functions' log lines, and what their alarms see", "the emulator makes none of the embedded metric format; a golden test holds the lines to its specification", nil},
 		{"a batch of the stream that fails in part", "the emulator passes over batchItemFailures, so retries, bisection and the queue for what failed are not exercised; infra/local/stream repeats batches", nil},
 		{"alarms that compute", "the emulator refuses alarms with metric math, so the template is deployed without those (fit); make test-synth has them", nil},
+		{"TLS", "the emulator has none, so one queue is deployed without its policy that asks for it (fit); the flow above has the others refuse", nil},
 		{"conditions of the functions' roles", "the emulator knows no dynamodb:LeadingKeys and dynamodb:Attributes; make test-synth holds the roles to them, literally", nil},
 		{"conditions of the authorizer's policies", "the emulator evaluates neither their Action nor their Condition; pkg/policy's evaluator does", nil},
 		{"$context.authorizer in gateway responses", "the emulator does not fill it in, and no response of ours has it", nil},

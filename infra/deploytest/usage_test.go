@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -189,8 +190,8 @@ func (e *emulator) query(t *testing.T, service, version, action string, values u
 	return body
 }
 
-// sqs makes a call of SQS.
-func (e *emulator) sqs(t *testing.T, action string, request map[string]any, answer any) {
+// askSQS makes a call of SQS.
+func (e *emulator) askSQS(t *testing.T, action string, request map[string]any) (int, []byte) {
 	t.Helper()
 	text, err := json.Marshal(request)
 	if err != nil {
@@ -199,6 +200,13 @@ func (e *emulator) sqs(t *testing.T, action string, request map[string]any, answ
 	status, _, body := e.ask(t, "", "sqs", http.MethodPost, "/", map[string]string{
 		"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS." + action,
 	}, string(text))
+	return status, body
+}
+
+// sqs is askSQS of what must succeed.
+func (e *emulator) sqs(t *testing.T, action string, request map[string]any, answer any) {
+	t.Helper()
+	status, body := e.askSQS(t, action, request)
 	if status != http.StatusOK {
 		t.Fatalf("%s = %d\n%s", action, status, body)
 	}
@@ -215,12 +223,23 @@ func (e *emulator) waiting(t *testing.T, queue string) string {
 	return v.Attributes["ApproximateNumberOfMessages"]
 }
 
+func tlsOnly(t *testing.T, w *world) {
+	for _, name := range []string{"StreamGaveUp", "NotifyGaveUp"} {
+		status, body := w.askSQS(t, "GetQueueAttributes", map[string]any{"QueueUrl": w.physicalID(t, name), "AttributeNames": []string{"All"}})
+		if status != http.StatusForbidden {
+			t.Errorf("a request without TLS to %s = %d, want 403\n%s", name, status, body)
+		}
+	}
+}
+
 // listen subscribes a queue to the topic of alerts and returns a function that takes the
 // alerts that have come since.
 func (w *world) listen(t *testing.T) func() []string {
 	t.Helper()
 	var made struct{ QueueURL string }
-	w.sqs(t, "CreateQueue", map[string]any{"QueueName": "deploytest-" + string(apikey.NewID())}, &made)
+	w.sqs(t, "CreateQueue", map[string]any{"QueueName": "deploytest-" + string(apikey.NewID()), "Attributes": map[string]string{
+		"Policy": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage","Resource":"*"}]}`,
+	}}, &made)
 	var v struct{ Attributes map[string]string }
 	w.sqs(t, "GetQueueAttributes", map[string]any{"QueueUrl": made.QueueURL, "AttributeNames": []string{"QueueArn"}}, &v)
 	w.query(t, "sns", "2010-03-31", "Subscribe", url.Values{
@@ -250,25 +269,31 @@ func (w *world) refusals(t *testing.T, id apikey.ID) []string {
 	return lines
 }
 
-// canaryUsed: from a decoy that somebody presents to the topic that people listen to.
-func canaryUsed(t *testing.T, w *world) {
-	alerts := w.listen(t)
-	k := w.create(t, `{"name":"Backup","canary":true}`)
+const canary = `{"name":"Backup","canary":true}`
+
+// trap presents a canary, and hands what the authorizer logs of it to the usage function,
+// which the emulator's subscription does not (gaps).
+func (w *world) trap(t *testing.T, k issued) {
+	t.Helper()
 	w.call(t, "GET", "/v1/customers", xAPIKey(k.key), "").must(t, "a canary", http.StatusUnauthorized, "unauthorized")
 	var lines []string
 	eventually(t, 10*time.Second, "the authorizer's line", func() bool {
 		lines = w.refusals(t, idOf(t, k.key))
 		return len(lines) == 1
 	})
-	w.subscribed = w.used(t, k).Requests > 0
-	// What the emulator's subscription does not bring (gaps).
-	function := w.physicalID(t, "UsageFunction")
 	payload := envelope(t, w.physicalID(t, "AuthorizerFunctionLog"), lines...)
 	for range 2 { // CloudWatch Logs delivers at least once
-		if i := w.invoke(t, "", function, payload); i.status != http.StatusOK || i.failed {
+		if i := w.invoke(t, "", w.physicalID(t, "UsageFunction"), payload); i.status != http.StatusOK || i.failed {
 			t.Fatalf("the authorizer's line = %d, %s", i.status, i.answer)
 		}
 	}
+}
+
+// canaryUsed: from a decoy that somebody presents to the topic that people listen to.
+func canaryUsed(t *testing.T, w *world) {
+	alerts := w.listen(t)
+	k := w.create(t, canary)
+	w.trap(t, k)
 	if u := w.used(t, k); u.Requests != 1 || u.Status["4xx"] != 1 {
 		t.Errorf("usage %+v, want one request of 4xx", u)
 	}
@@ -287,13 +312,80 @@ func canaryUsed(t *testing.T, w *world) {
 	})
 	t.Logf("at the topic after %v", time.Since(begin).Round(100*time.Millisecond))
 	time.Sleep(time.Second) // a second one would come as quickly
-	if got = append(got, alerts()...); len(got) != 1 || !strings.Contains(got[0], list.Data[0].ID) || !strings.Contains(got[0], `"source": "keyreeve"`) && !strings.Contains(got[0], `"source":"keyreeve"`) {
-		t.Errorf("the topic got %d messages, want one with the alert's id: %s", len(got), got)
+	got = append(got, alerts()...)
+	var event struct {
+		Source string
+		Detail struct{ ID, AccountID, KeyID string }
+	}
+	if err := json.Unmarshal([]byte(got[0]), &event); err != nil || len(got) != 1 || event.Source != "keyreeve" ||
+		event.Detail.ID != list.Data[0].ID || event.Detail.AccountID != "first" || event.Detail.KeyID != k.id {
+		t.Errorf("the topic got %d messages, %v, the first one %+v; want one of alert %s", len(got), err, event, list.Data[0].ID)
 	}
 	for _, what := range append(got, string(a.body)) {
 		if strings.Contains(what, k.key[len(k.key)-20:]) {
 			t.Error("an alert holds the canary's secret")
 		}
+	}
+}
+
+// webhookTried: the notify function opens a webhook's secret, attempts a delivery and notes
+// what came of it; the receiver's name leads nowhere (RFC 6761 section 6.4).
+func webhookTried(t *testing.T, w *world) {
+	w.call(t, "POST", "/v1/webhooks", xAPIKey(w.root), `{"url":"https://127.0.0.1/alerts"}`).must(t, "a webhook on loopback", http.StatusBadRequest, "validation_failed")
+	var hook struct {
+		Data struct{ Webhook struct{ WebhookID string } }
+	}
+	a := w.change(t, "POST", "/v1/webhooks", `{"url":"https://receiver.invalid/alerts","kinds":["canary_used"]}`)
+	if err := json.Unmarshal(a.body, &hook); err != nil || hook.Data.Webhook.WebhookID == "" {
+		t.Fatalf("a webhook = %s, %v", a, err)
+	}
+	path := "/v1/webhooks/" + hook.Data.Webhook.WebhookID
+	w.trap(t, w.create(t, canary))
+	var list struct {
+		Data []struct {
+			State    string
+			Attempts int
+			Log      []struct {
+				Succeeded bool
+				Error     string
+			}
+		}
+	}
+	eventually(t, 30*time.Second, "the first attempt", func() bool {
+		a = w.change(t, "GET", path+"/deliveries", "")
+		if err := json.Unmarshal(a.body, &list); err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Data) > 0 && list.Data[0].Attempts > 0
+	})
+	if len(list.Data) != 1 || list.Data[0].State != "pending" || len(list.Data[0].Log) != 1 || list.Data[0].Log[0].Succeeded || list.Data[0].Log[0].Error == "" {
+		t.Errorf("deliveries %+v, want one that failed and waits", list.Data)
+	}
+	w.change(t, "PATCH", path, `{"isActive":false}`)
+	w.change(t, "DELETE", path, "")
+}
+
+// turns are what the schedules bring: the emulator's bring the same, at times that no test
+// waits for.
+func turns(t *testing.T, w *world) {
+	for function, sample := range map[string]string{"UsageFunction": "usage-schedule.json", "NotifyFunction": "notify-schedule.json"} {
+		event := string(mustRead(t, filepath.Join(tools.repository, "events", sample)))
+		if i := w.invoke(t, "", w.physicalID(t, function), event); i.status != http.StatusOK || i.failed {
+			t.Errorf("%s = %d, %s", sample, i.status, i.answer)
+		}
+	}
+	swept := false
+	for _, m := range w.logged(t, w.physicalID(t, "UsageFunctionLog")) {
+		var line struct{ Drift, KeysSwept *float64 }
+		if json.Unmarshal([]byte(m), &line) == nil && line.Drift != nil {
+			swept = true
+			if *line.Drift != 0 {
+				t.Errorf("drift of %.0f", *line.Drift)
+			}
+		}
+	}
+	if !swept {
+		t.Error("the usage function says nothing of the keys that it has looked at")
 	}
 }
 

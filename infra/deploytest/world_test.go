@@ -30,8 +30,6 @@ type world struct {
 	root    string // the root key
 
 	calls, repeated int // see call
-
-	subscribed bool // a function's log line was handed to the usage function
 }
 
 // observe returns the world after a first deploy.

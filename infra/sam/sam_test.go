@@ -68,6 +68,7 @@ func TestSAMRunsWhatCDKMade(t *testing.T) {
 	t.Run("an account is made once and its key shown once", s.accounts)
 	t.Run("every sample event is taken", s.events)
 	t.Run("a stream batch repairs a meter", s.stream)
+	t.Run("log lines are counted, once", s.counted)
 	s.serve(t)
 	t.Run("requests are answered as AWS answers them", s.requests)
 	t.Run("limits and revocation hold", s.guard)
@@ -343,6 +344,36 @@ func (s *sam) stream(t *testing.T) {
 	}
 	if v, ok := got.Item["v"].(*types.AttributeValueMemberN); !ok || v.Value != "1" {
 		t.Errorf("the meter's verdict is %v, want 1", got.Item["v"])
+	}
+}
+
+// counted has the usage function count log lines, which come twice; and gives both
+// functions what else they take.
+func (s *sam) counted(t *testing.T) {
+	const none, noFailures = "null", `{"batchItemFailures":[]}`
+	for _, c := range []struct{ function, event, answer string }{
+		{"usage", "usage-access-log.json", none},
+		{"usage", "usage-access-log.json", none},
+		{"usage", "usage-redrive.json", noFailures},
+		{"usage", "usage-schedule.json", none},
+		{"notify", "notify-stream.json", noFailures},
+		{"notify", "notify-schedule.json", none},
+	} {
+		out, failed := s.invoke(t, c.function, s.event(t, c.event))
+		var text bytes.Buffer
+		if err := json.Compact(&text, out); err != nil || failed != "" || text.String() != c.answer {
+			t.Errorf("%s: error %q, %s; want %s", c.event, failed, out, c.answer)
+		}
+	}
+	table := usageTable
+	got, err := s.client.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: &table, Key: map[string]types.AttributeValue{
+		dynamo.PartitionKey: &types.AttributeValueMemberS{Value: "K#EXAMPLE1"}, dynamo.SortKey: &types.AttributeValueMemberS{Value: "T"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := got.Item["n"].(*types.AttributeValueMemberN); !ok || n.Value != "2" {
+		t.Errorf("the totals of the lines' key: %v, want 2 requests", got.Item)
 	}
 }
 

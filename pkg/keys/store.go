@@ -42,12 +42,13 @@ type Store interface {
 	// Settle writes what a verdict depends on to the key's meter, outside every
 	// transaction, unless the meter holds a newer verdict. It may be repeated.
 	Settle(ctx context.Context, id apikey.ID, verdict int64, active bool) error
-	// Usage reads last used and request count off the meters of these keys. A key
-	// without a meter has no entry.
+	// Usage reads the request count off the meters of these keys, and last used off those
+	// or the log lines that were counted, whichever is later. A key without a meter has no
+	// entry.
 	Usage(ctx context.Context, ids []apikey.ID) (map[apikey.ID]Usage, error)
 }
 
-// Usage is what a meter knows of a key's use.
+// Usage is what is known of a key's use.
 type Usage struct {
 	LastUsed time.Time
 	Requests int64

@@ -51,7 +51,7 @@ type HeldUse struct {
 }
 
 // Advice says what a key does not need of what it holds. A deleted key, and a canary, which
-// is there to be unused, get the facts and no advice.
+// is there to be unused and holds nothing, get the facts and no advice.
 func (r *Reports) Advice(ctx context.Context, c keys.Caller, ref keys.Ref) (Advice, error) {
 	k, err := r.cfg.Keys.Find(ctx, c, ref)
 	if err != nil {
@@ -62,7 +62,7 @@ func (r *Reports) Advice(ctx context.Context, c keys.Caller, ref keys.Ref) (Advi
 		return Advice{}, err
 	}
 	a := observed(&k, &p, r.now())
-	if p.First.IsZero() || k.Deleted || k.Canary {
+	if p.First.IsZero() || k.Deleted {
 		return a, nil
 	}
 	used := slices.Collect(maps.Keys(p.Permissions))

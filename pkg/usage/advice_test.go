@@ -247,6 +247,22 @@ func TestAProposalHasNoMorePermissionsThanAKeyMayHold(t *testing.T) {
 	}
 }
 
+// No route asks for it any more, and nobody may grant it: the patch would be refused.
+func TestWhatTheCatalogueHasLostIsNotProposed(t *testing.T) {
+	w := newReported(t)
+	table, err := route.Load([]byte(`{"permissions":[{"name":"customers:read","label":"Customer Read"},{"name":"customers:write","label":"Customer Write"}],
+		"routes":[{"method":"GET","path":"/v1/customers","permission":"customers:read","function":"mine"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := w.key(keys.Production, "customers:read", "invoices:read", "licenses:*")
+	w.usedAgo(k, map[string]int{"customers:read": 1, "invoices:read": 1, "licenses:manage": 1})
+	a, err := usage.NewReports(usage.ReportsConfig{Store: w.store, Keys: w.Service, Table: table, Clock: w.Clock.Now}).Advice(t.Context(), w.root, w.of(k))
+	if err != nil || !slices.Equal(a.Narrower, []string{"customers:read"}) {
+		t.Errorf("Narrower = %v, %v, want what the catalogue still has", a.Narrower, err)
+	}
+}
+
 // Whatever a key holds and uses: what is proposed is never wider, is less, can be granted,
 // keeps all that was used, and keeps all of api_keys if any of it was used.
 func TestAProposalIsNeverWiderAndNeverTakesWhatWasUsed(t *testing.T) {

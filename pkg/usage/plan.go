@@ -2,7 +2,6 @@ package usage
 
 import (
 	"cmp"
-	"net/http"
 	"slices"
 	"time"
 
@@ -33,6 +32,12 @@ type plan struct {
 	nobodys  int   // refusals whose key nobody knows
 }
 
+// Statuses that say something of the credential.
+const (
+	unauthorized = 401
+	forbidden    = 403
+)
+
 // effect is what one row counts.
 type effect struct {
 	key         apikey.ID
@@ -59,7 +64,7 @@ func makePlan(table *route.Table, l lines, owners map[apikey.ID]owner) plan {
 		switch {
 		case a.KeyID != "":
 			p.request(table, a)
-		case a.Status == http.StatusUnauthorized:
+		case a.Status == unauthorized:
 			r := requestOf(table, a)
 			p.joins = append(p.joins, Row{AccessHalf, r})
 			p.facts.Unknown = append(p.facts.Unknown, r)
@@ -110,11 +115,11 @@ func (p *plan) request(table *route.Table, a logline.Access) {
 	p.add(Row{AccessHalf, r}, e)
 
 	known := Profile{KeyID: r.KeyID, AccountID: r.AccountID, Generations: map[int64]time.Time{r.Generation: r.Time}}
-	if r.Status == http.StatusUnauthorized { // the guard knew better
+	if r.Status == unauthorized { // the guard knew better
 		known.LastRefused = r.Time
 	} else {
 		known.First, known.LastUsed = r.Time, r.Time
-		if r.Permission != "" && r.Status != http.StatusForbidden {
+		if r.Permission != "" && r.Status != forbidden {
 			known.Permissions = map[string]time.Time{r.Permission: r.Time}
 		}
 		if network := Network(r.SourceIP); network != "" {
@@ -148,7 +153,7 @@ func (p *plan) refusal(l logline.Event, o owner) {
 	if l.By == logline.ByGuard { // the access line counts the request, as one that was admitted
 		e.admitted = -1
 	} else {
-		r.Status = http.StatusUnauthorized
+		r.Status = unauthorized
 		e.requests, e.statusClass = 1, r.Status/100
 		p.joins = append(p.joins, Row{RefusalHalf, r})
 		p.know(Profile{KeyID: r.KeyID, AccountID: r.AccountID, LastRefused: r.Time})

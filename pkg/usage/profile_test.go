@@ -121,6 +121,19 @@ func TestACrowdIsManyNetworksInAShortTime(t *testing.T) {
 	}
 }
 
+func TestACrowdThatHasGoneIsForgotten(t *testing.T) {
+	crowd, alone := fromNetworks(MaxNetworks, 0), Profile{Networks: map[string]time.Time{}}
+	alone.Networks["192.0.2.0/24"] = time.Unix(0, 0).UTC().Add(CrowdTime + time.Second)
+	if !crowd.Crowded {
+		t.Fatal("no crowd")
+	}
+	for _, j := range []Profile{crowd.Join(alone), alone.Join(crowd)} {
+		if j.Crowded || len(j.Networks) != MaxNetworks {
+			t.Errorf("crowded is %t with %d networks, one of them newer by more than CrowdTime", j.Crowded, len(j.Networks))
+		}
+	}
+}
+
 func TestNetwork(t *testing.T) {
 	for ip, want := range map[string]string{
 		"192.0.2.77":             "192.0.2.0/24",

@@ -27,6 +27,10 @@
 //     and source. Whichever comes second joins the two ([Store.Join]).
 //   - Nothing of a header but the user agent, of a body or of a query is kept.
 //
+// Where things are: delivery.go names and reads a batch, plan.go decides what becomes of
+// its lines, counter.go carries that out, profile.go joins; the other way round, report*.go
+// and advice.go read what was counted.
+//
 // The second witness is the guard: its meter counts what it let through. [Totals.Admitted]
 // is what it must have counted by the logs, and the difference is shown as drift.
 package usage

@@ -98,9 +98,10 @@ const MaxLog = 20
 const Retention = 30 * 24 * time.Hour
 
 // Store keeps endpoints and deliveries. It is safe for concurrent use, by several processes
-// too. Errors are keys.ErrUnavailable, keys.ErrConflict and keys.ErrNotFound, wrapped;
-// after one of the first two the same call may be repeated. Times have a precision of
-// milliseconds. Package webhooktest has a memory implementation and the suite that every
+// too. Errors are keys.ErrUnavailable, keys.ErrConflict, keys.ErrOutcomeUnknown and
+// keys.ErrNotFound, wrapped; after one of the first two nothing was written, and after the
+// third the same call may be repeated too, but a CreateEndpoint may have been made. Times
+// have a precision of milliseconds. Package webhooktest has a memory implementation and the suite that every
 // one passes.
 type Store interface {
 	Endpoints(ctx context.Context, accountID string) ([]Endpoint, error) // by CreatedAt

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -14,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -31,7 +34,7 @@ type database struct {
 	down     atomic.Bool
 
 	mu    sync.Mutex
-	calls map[string]int // by operation
+	calls map[string]int // by operation and table
 }
 
 func startDatabase(ctx context.Context) (*database, error) {
@@ -55,8 +58,15 @@ func startDatabase(ctx context.Context) (*database, error) {
 	}
 	go http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		var in struct{ TableName string }
+		_ = json.Unmarshal(body, &in) // what is of no one table has none
 		d.mu.Lock()
-		d.calls[operation]++
+		d.calls[operation+" "+in.TableName]++
 		d.mu.Unlock()
 		if d.down.Load() {
 			panic(http.ErrAbortHandler) // hangs up without a word
@@ -71,11 +81,11 @@ func (d *database) stop() error {
 	return d.server.Stop()
 }
 
-// count is how often an operation has been called.
-func (d *database) count(operation string) int {
+// count is how often an operation of one table has been called.
+func (d *database) count(operation, table string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.calls[operation]
+	return d.calls[operation+" "+table]
 }
 
 // appendValue appends everything that a value holds, names and bytes as they are.
@@ -95,6 +105,8 @@ func appendValue(out []byte, v types.AttributeValue) []byte {
 		for name, e := range v.Value {
 			out = appendValue(append(append(out, name...), '='), e)
 		}
+	case *types.AttributeValueMemberSS:
+		out = append(out, strings.Join(v.Value, "\n")...)
 	case *types.AttributeValueMemberBOOL, *types.AttributeValueMemberNULL:
 	default:
 		panic(fmt.Sprintf("no case for %T", v))
@@ -111,7 +123,7 @@ func (d *database) dump(ctx context.Context) ([]byte, error) {
 	}
 	var out []byte
 	for _, table := range tables.TableNames {
-		pages := dynamodb.NewScanPaginator(client, &dynamodb.ScanInput{TableName: &table})
+		pages := dynamodb.NewScanPaginator(client, &dynamodb.ScanInput{TableName: &table, Limit: aws.Int32(500)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {

@@ -12,10 +12,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // restartWithin is how soon a second make run must be ready.
@@ -34,6 +37,7 @@ type makeRun struct {
 		RootKeyFile string `json:"rootKeyFile"`
 	}
 	rootKey string
+	stderr  *buffer
 	*world  // for its calls; there is no stack in this process
 }
 
@@ -42,8 +46,8 @@ func startMake(t *testing.T, dir string) *makeRun {
 	t.Helper()
 	m := &makeRun{cmd: exec.Command("make", "run", "PORT=0", "LOCAL_DIR="+dir), done: make(chan error, 1)}
 	m.cmd.Dir = repository
-	stderr := &buffer{}
-	m.cmd.Stderr = stderr
+	m.stderr = &buffer{}
+	m.cmd.Stderr = m.stderr
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's foreground job
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {
@@ -72,7 +76,7 @@ func startMake(t *testing.T, dir string) *makeRun {
 			t.Fatal(err)
 		}
 	case err := <-m.done:
-		t.Fatalf("make run ended: %v\n%s", err, stderr)
+		t.Fatalf("make run ended: %v\n%s", err, m.stderr)
 	case <-time.After(3 * time.Minute):
 		t.Fatal("make run is not ready after three minutes")
 	}
@@ -112,6 +116,69 @@ func (m *makeRun) stop(t *testing.T, pid int, signal syscall.Signal) {
 				_ = c.Close()
 				t.Errorf("something listens on port %d after %v", port, signal)
 			}
+		}
+	}
+}
+
+// kill ends make run's program as nothing else does: without a chance to do anything. What
+// it started ends with it.
+func (m *makeRun) kill(t *testing.T) {
+	t.Helper()
+	m.http.CloseIdleConnections()
+	if err := syscall.Kill(m.ready.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-m.done // make reports it as a failure
+	eventually(t, 10*time.Second, "every process has ended", func() bool {
+		return !slices.ContainsFunc(m.pids, func(pid int) bool { return syscall.Kill(pid, 0) == nil })
+	})
+}
+
+// Requests that were answered just before a kill are counted after the restart, each once.
+func TestKilledMakeRunCountsWhatItHadAnswered(t *testing.T) {
+	dir := t.TempDir()
+	var h *holder
+	log := "" // of all runs
+	for run := range 3 {
+		m := startMake(t, dir)
+		if h == nil {
+			h = &holder{issued: m.create(t, m.rootKey, `{"name":"Counted","plan":"enterprise","rateLimit":1000,"permissions":["customers:read"]}`)}
+		} else {
+			eventually(t, 30*time.Second, "what was answered before the kill is counted", func() bool {
+				spooled, err := filepath.Glob(filepath.Join(dir, "logs", "*.jsonl"))
+				return err == nil && len(spooled) == 0
+			})
+			got := m.usage(t, h.id)
+			if d := cmp.Diff(h.sent.Status, got.Status); d != "" || got.Drift.Difference < 0 || got.Drift.Difference > h.unsure(log) {
+				t.Errorf("run %d: counted by status (-sent +counted), and drift %d, want 0:\n%s", run, got.Drift.Difference, d)
+			}
+		}
+		if run == 2 {
+			m.stop(t, m.ready.PID, syscall.SIGTERM)
+			break
+		}
+		var wg sync.WaitGroup
+		for c := range 4 {
+			wg.Go(func() {
+				for i := range 60 {
+					path, key := "/v1/customers", h.key
+					if (c+i)%6 == 0 {
+						key = forged(h.id)
+					}
+					a, err := m.try("GET", path, xAPIKey(key), "")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					h.note(a, time.Time{}, false)
+				}
+			})
+		}
+		wg.Wait()
+		m.kill(t)
+		log += m.stderr.String()
+		if spooled, err := filepath.Glob(filepath.Join(dir, "logs", "*.jsonl")); err != nil || len(spooled) == 0 {
+			t.Errorf("run %d: nothing was left to deliver, so the kill met nothing", run)
 		}
 	}
 }

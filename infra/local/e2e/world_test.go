@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,8 +21,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
+
 	"github.com/keyreeve/keyreeve/infra/local/ddb"
 	"github.com/keyreeve/keyreeve/infra/local/gateway"
+	"github.com/keyreeve/keyreeve/infra/local/lambda"
+	"github.com/keyreeve/keyreeve/infra/local/logs"
 	"github.com/keyreeve/keyreeve/infra/local/stack"
 )
 
@@ -74,6 +79,7 @@ type world struct {
 	db     *database
 	canary *canary
 	log    *buffer // of functions and parts
+	lines  *buffer // that were delivered to the function usage
 
 	mu      sync.Mutex
 	entries map[string]gateway.Entry // of the access log, by request id
@@ -83,8 +89,11 @@ type world struct {
 }
 
 type options struct {
-	config   string         // a preset's name; default "default"
-	settings map[string]any // more settings, over the preset's
+	config    string                        // a preset's name; default "default"
+	settings  map[string]any                // more settings, over the preset's
+	routes    string                        // file of a route table; default the sample's
+	deliver   func(logs.Invoke) logs.Invoke // what goes wrong between the logs and the function usage
+	processes int                           // of the function usage at most; default 1
 }
 
 // generous lets a run that makes thousands of requests do so with one root key. Everything
@@ -152,9 +161,20 @@ func start(t testing.TB, o options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{db: db, canary: &canary{}, log: &buffer{}, entries: map[string]gateway.Entry{}, serial: &atomic.Int64{}, calls: &atomic.Int64{}, repeated: &atomic.Int64{}}
+	w := &world{db: db, canary: &canary{}, log: &buffer{}, lines: &buffer{}, entries: map[string]gateway.Entry{}, serial: &atomic.Int64{}, calls: &atomic.Int64{}, repeated: &atomic.Int64{}}
 	w.Stack, err = stack.Start(ctx, stack.Options{
-		Bootstrap: bootstrap, Dir: dir, Settings: text, DynamoDB: db.endpoint, Log: w.log,
+		Bootstrap: bootstrap, Dir: dir, Settings: text, RoutesFile: o.routes, DynamoDB: db.endpoint, Log: w.log,
+		Function: func(f *lambda.Function) {
+			if f.Name == "usage" && o.processes > 0 {
+				f.MaxProcesses = o.processes
+			}
+		},
+		Deliver: func(next logs.Invoke) logs.Invoke {
+			if o.deliver != nil {
+				next = o.deliver(next)
+			}
+			return w.overhear(next)
+		},
 		OnAccess: func(e gateway.Entry) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -196,6 +216,14 @@ func (w *world) end() error {
 	if err != nil {
 		return err
 	}
+	metrics, err := os.ReadFile(w.MetricsFile())
+	if err != nil {
+		return err
+	}
+	spool, err := w.spooled()
+	if err != nil {
+		return err
+	}
 	if err := w.db.stop(); err != nil {
 		return err
 	}
@@ -204,7 +232,47 @@ func (w *world) end() error {
 	}
 	return w.canary.report(os.Stdout, map[string][]byte{
 		"the tables": dump, "the access log": access, quiet: w.log.bytes(), "answers": w.canary.answers(),
+		"the delivered lines": w.lines.bytes(), "the metrics": metrics, spooled: spool,
 	}, peppers)
+}
+
+// overhear keeps the lines that are delivered to the function usage.
+func (w *world) overhear(next logs.Invoke) logs.Invoke {
+	return func(ctx context.Context, payload []byte) error {
+		var e events.CloudwatchLogsEvent
+		err := json.Unmarshal(payload, &e)
+		var d events.CloudwatchLogsData
+		if err == nil {
+			d, err = e.AWSLogs.Parse()
+		}
+		if err != nil {
+			return err
+		}
+		for _, l := range d.LogEvents {
+			_, _ = w.lines.Write([]byte(l.Message + "\n"))
+		}
+		return next(ctx, payload)
+	}
+}
+
+// spooled is what was still to be delivered when the gateway ended.
+func (w *world) spooled() (all []byte, err error) {
+	files, err := filepath.Glob(filepath.Join(w.SpoolDir(), "*"))
+	for _, name := range files {
+		text, e := os.ReadFile(name)
+		all, err = append(all, text...), errors.Join(err, e)
+	}
+	return all, err
+}
+
+// drain waits until every request that was answered so far is counted.
+func (w *world) drain(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // a machine that is busy with other tests
+	defer cancel()
+	if err := w.Drain(ctx); err != nil {
+		t.Fatalf("draining the logs: %v\n%s", err, w.log)
+	}
 }
 
 // knows tells the canary of a key that was handed out.

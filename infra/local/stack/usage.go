@@ -71,13 +71,7 @@ func (s *Stack) took(e gateway.Entry, log *slog.Logger) {
 // watched are the functions whose logs tell what the access log does not know: those that
 // decide about requests.
 func (s *Stack) watched() []string {
-	names := []string{authorizerFunction}
-	for _, r := range s.Table.Routes() {
-		if !slices.Contains(names, r.Function) {
-			names = append(names, r.Function)
-		}
-	}
-	return names
+	return append([]string{authorizerFunction}, s.Table.Functions()...)
 }
 
 // functionLine takes a line that a function has written; false: it is nothing for people.

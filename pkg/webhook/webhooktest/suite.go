@@ -484,7 +484,7 @@ func (s *suite) storm() {
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			for {
+			for range 100 * deliveries {
 				ids := s.dueAt(at)
 				if len(ids) == 0 {
 					return
@@ -512,6 +512,7 @@ func (s *suite) storm() {
 					}
 				}
 			}
+			s.Error("something is due without end")
 		})
 	}
 	wg.Wait()
