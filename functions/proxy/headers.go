@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,29 +13,65 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"github.com/keyreeve/keyreeve/pkg/guard"
+	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/limit"
 )
 
-// setRateLimit tells a client where it stands: RateLimit and RateLimit-Policy as in the
-// IETF draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers),
-// and the X-RateLimit-… trio that most clients read. Times are whole seconds from now,
-// rounded up, so that waiting that long is always long enough.
+// setRateLimit tells a client where it stands with every limit: RateLimit and
+// RateLimit-Policy as in the IETF draft "RateLimit header fields for HTTP"
+// (draft-ietf-httpapi-ratelimit-headers-10, lists of one item for each policy; w, the
+// window in seconds, is optional, and a month has no fixed length), and the X-RateLimit-…
+// trio that most clients read, which has room for one: the limit that refuses, or the one
+// that lets the fewest requests pass. Times are whole seconds from now, rounded up, so that
+// waiting that long is always long enough.
 func setRateLimit(h http.Header, pass guard.Pass, err error) {
-	quota, remaining, reset := pass.Limit, pass.Remaining, pass.Reset
+	all := append([]guard.Standing{{
+		Window: keys.WindowMinute, Limit: pass.Limit, Remaining: pass.Remaining, Reset: pass.Reset,
+	}}, pass.Longer...)
+	tightest := tightestOf(all)
 	var refused *guard.LimitError
 	switch {
 	case errors.As(err, &refused):
-		quota, remaining, reset = refused.Limit, 0, refused.RetryAfter
+		all = slices.Clone(refused.All)
+		for i := range all {
+			if all[i].Window == refused.Window {
+				all[i].Remaining, all[i].Reset = 0, refused.RetryAfter
+				tightest = all[i]
+			}
+		}
 	case err != nil:
 		return
 	}
-	seconds := int64((reset + time.Second - 1) / time.Second)
-	h.Set("RateLimit-Policy", fmt.Sprintf(`"minute";q=%d;w=%d`, quota, int(limit.Span/time.Second)))
-	h.Set("RateLimit", fmt.Sprintf(`"minute";r=%d;t=%d`, remaining, seconds))
-	h.Set("X-RateLimit-Limit", strconv.Itoa(quota))
-	h.Set("X-RateLimit-Remaining", strconv.Itoa(remaining))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(seconds, 10))
+	var policies, standings []string
+	for _, s := range all {
+		policy := fmt.Sprintf("%q;q=%d", s.Window, s.Limit)
+		if w := windowSeconds[s.Window]; w > 0 {
+			policy += ";w=" + strconv.Itoa(w)
+		}
+		policies = append(policies, policy)
+		standings = append(standings, fmt.Sprintf("%q;r=%d;t=%d", s.Window, s.Remaining, seconds(s.Reset)))
+	}
+	h.Set("RateLimit-Policy", strings.Join(policies, ", "))
+	h.Set("RateLimit", strings.Join(standings, ", "))
+	h.Set("X-RateLimit-Limit", strconv.Itoa(tightest.Limit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(tightest.Remaining))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(seconds(tightest.Reset), 10))
 }
+
+var windowSeconds = map[string]int{
+	keys.WindowMinute: int(limit.Minute.Span() / time.Second),
+	keys.WindowHour:   int(limit.Hour.Span() / time.Second),
+	keys.WindowDay:    int(limit.Day.Span() / time.Second),
+}
+
+// tightestOf is the standing that lets the fewest requests pass; of several, for longest.
+func tightestOf(all []guard.Standing) guard.Standing {
+	return slices.MinFunc(all, func(a, b guard.Standing) int {
+		return cmp.Or(cmp.Compare(a.Remaining, b.Remaining), cmp.Compare(b.Reset, a.Reset))
+	})
+}
+
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // exposed lists the answer headers that a browser's script may read.
 var exposed = strings.Join([]string{

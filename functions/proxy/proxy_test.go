@@ -59,18 +59,11 @@ func (f *fixture) failing(call string) error {
 	return f.fault(call)
 }
 
-func (f *fixture) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	if err := f.failing("Hit"); err != nil {
+func (f *fixture) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
+	if err := f.failing("Count"); err != nil {
 		return guard.Meter{}, err
 	}
-	return f.meters.Hit(ctx, id, h)
-}
-
-func (f *fixture) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	if err := f.failing("Roll"); err != nil {
-		return guard.Meter{}, err
-	}
-	return f.meters.Roll(ctx, id, r)
+	return f.meters.Count(ctx, id, w)
 }
 
 func (f *fixture) Key(_ context.Context, id apikey.ID) (keys.Key, error) {

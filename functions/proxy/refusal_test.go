@@ -119,13 +119,13 @@ func TestARequestLeavesARefusalLineIfAndOnlyIfTheGuardHasNotCountedIt(t *testing
 		"with a key id that is none": {change: func(_ *fixture, ev *events.APIGatewayProxyRequest) {
 			ev.RequestContext.Authorizer[verify.FieldKeyID] = "what a client\nsent"
 		}, reason: "missing_context", keyID: nobody, status: 500},
-		"while the meters do not answer": {change: failing("Hit", "boom"), reason: "unavailable", status: 503},
+		"while the meters do not answer": {change: failing("Count", "boom"), reason: "unavailable", status: 503},
 		"while the keys do not answer": {change: func(f *fixture, ev *events.APIGatewayProxyRequest) {
 			f.key.Verdict = 2
 			f.settle()
 			failing("Key", "boom")(f, ev)
 		}, reason: "unavailable", status: 503},
-		"with a panic of the meters": {change: failing("Hit", "panic"), reason: "unavailable", status: 500},
+		"with a panic of the meters": {change: failing("Count", "panic"), reason: "unavailable", status: 500},
 		"with a panic of the keys": {change: func(f *fixture, ev *events.APIGatewayProxyRequest) {
 			f.key.Verdict = 2
 			f.settle()

@@ -16,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys/keystest"
+	"github.com/keyreeve/keyreeve/pkg/limit"
 )
 
 // store is what keystest and guardtest need of the stores on fresh tables.
@@ -83,14 +84,14 @@ func (s *store) scan(t testing.TB, table string) []item {
 	}
 }
 
-// Meter implements keystest.Store: a Hit that no meter allows is refused with it.
+// Meter implements keystest.Store: a count that no meter allows is refused with it.
 func (s *store) Meter(ctx context.Context, id apikey.ID) (keystest.Meter, bool, error) {
 	m, found, err := s.look(ctx, id)
 	return keystest.Meter{Verdict: m.Verdict, Active: m.Active}, found, err
 }
 
 func (m *meters) look(ctx context.Context, id apikey.ID) (guard.Meter, bool, error) {
-	_, err := m.of.Hit(ctx, id, guard.Hit{If: guard.State{Verdict: -1}, Then: guard.State{Verdict: -1}})
+	_, err := m.of.Count(ctx, id, guard.Write{If: guard.State{Verdict: -1}, Then: guard.State{Verdict: -1}, N: 1})
 	if r, ok := err.(*guard.Refused); ok {
 		return r.Meter, r.Found, nil
 	}
@@ -103,12 +104,8 @@ func (s *store) Use(ctx context.Context, id apikey.ID, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	slot := m.Window.SlotAt(at)
-	if slot == m.Window.Slot {
-		_, err = s.of.Hit(ctx, id, guard.Hit{If: m.State, Then: m.State, Slot: slot, Limit: 1 << 30, At: at})
-	} else {
-		_, err = s.of.Roll(ctx, id, guard.Roll{If: m.State, Then: m.State, From: m.Window, To: slot, Limit: 1 << 30, At: at})
-	}
+	minute := guard.Count{From: m.Window, To: m.Window.SlotAt(limit.Minute, at), Limit: 1 << 30}
+	_, err = s.of.Count(ctx, id, guard.Write{If: m.State, Then: m.State, Minute: minute, N: 1, At: at})
 	return err
 }
 

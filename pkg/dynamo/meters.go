@@ -24,7 +24,7 @@ var _ guard.Meters = (*Meters)(nil)
 
 // Meters is the guard's store, and the part of a keys.Store that concerns meters.
 //
-// Hit and Roll are one UpdateItem, attempted once: an attempt that was applied and then
+// Count is one UpdateItem, attempted once: an attempt that was applied and then
 // repeated, perhaps a slot later, would count one request twice, and at the time of the
 // second (so the limit would be broken, see package limit). Settle may be repeated.
 type Meters struct {
@@ -38,79 +38,146 @@ func NewMeters(client *dynamodb.Client, table string, timeout time.Duration) *Me
 	return &Meters{client: client, table: table, timeout: cmp.Or(timeout, defaultTimeout)}
 }
 
-// past names the attribute of each position of limit.Window.Past.
-var past = func() (names [limit.Slots]string) {
-	for i := range names {
-		names[i] = attrPastPrefix + strconv.Itoa(i)
-	}
-	return names
-}()
+// windowAttributes are what a window of a meter is stored as, and what a write calls its
+// values.
+type windowAttributes struct {
+	slot, used, total string
+	past              [limit.Slots]string // by position of limit.Window.Past
+	at, to, left, add string              // values: the slot it is at, and comes to; what the total must be under, and grows by
+}
 
-// The two writes, each as one expression. An attribute that is set to what it is compared
-// with has a value of its own, since :v is what the guard saw and :nv what it then read.
-const (
-	hitCondition  = "v = :v AND st = :st AND w = :w AND t < :limit"
-	hitUpdate     = "SET v = :nv, st = :nst, u = u + :one, t = t + :one, n = n + :one, lu = :at"
-	rollCondition = "v = :v AND st = :st AND w = :w"
-	missing       = "attribute_not_exists(id)"
-	// never is true of no item. It keeps a limit of 0 a refusal of the store, with the
-	// meter as it is, where the window itself would let a request pass.
-	never = "attribute_exists(id) AND attribute_not_exists(id)"
+var (
+	minuteAttributes = newWindowAttributes("", attrPastPrefix)
+	hourAttributes   = newWindowAttributes(attrHourPrefix, attrHourPrefix)
+	dayAttributes    = newWindowAttributes(attrDayPrefix, attrDayPrefix)
 )
 
-// Hit implements guard.Meters.
-func (m *Meters) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	return m.count(ctx, id, hitCondition, hitUpdate, item{
-		":v": number(h.If.Verdict), ":st": boolean(h.If.Active), ":w": number(h.Slot), ":limit": number(h.Limit),
-		":nv": number(h.Then.Verdict), ":nst": boolean(h.Then.Active), ":one": number(1), ":at": number(h.At.UnixMilli()),
-	})
+func newWindowAttributes(prefix, past string) *windowAttributes {
+	a := &windowAttributes{
+		slot: prefix + attrSlot, used: prefix + attrUsed, total: prefix + attrTotal,
+		at: ":" + prefix + "w", to: ":" + prefix + "nw", left: ":" + prefix + "limit", add: ":" + prefix + "d",
+	}
+	for i := range a.past {
+		a.past[i] = past + strconv.Itoa(i)
+	}
+	return a
 }
 
-// Roll implements guard.Meters.
-func (m *Meters) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
+// The write as one expression. An attribute that is set to what it is compared with has a
+// value of its own, since :v is what the guard saw and :nv what it then read. The write that
+// most requests are, in the slot that the meter is at and for a key with the one limit, is
+// put together beforehand.
+const (
+	hitCondition = "v = :v AND st = :st AND w = :w AND t < :limit"
+	hitUpdate    = "SET v = :nv, st = :nst, lu = :at, n = n + :n, u = u + :n, t = t + :n"
+	missing      = "attribute_not_exists(id)"
+	// never is true of no item. It keeps a limit of 0 a refusal of the store, with the
+	// meter as it is, where the window itself would let a request pass.
+	never = " AND attribute_exists(id) AND attribute_not_exists(id)"
+)
+
+// Count implements guard.Meters.
+func (m *Meters) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
 	values := item{
-		":nv": number(r.Then.Verdict), ":nst": boolean(r.Then.Active), ":nw": number(r.To),
-		":one": number(1), ":at": number(r.At.UnixMilli()),
+		":nv": number(w.Then.Verdict), ":nst": boolean(w.Then.Active), ":at": number(w.At.UnixMilli()), ":n": number(w.N),
 	}
-	update := "SET v = :nv, st = :nst, w = :nw, u = :one, lu = :at"
-	condition := missing
-	if r.Missing {
-		update += ", t = :one, n = :one"
-	} else {
-		values[":v"], values[":st"], values[":w"] = number(r.If.Verdict), boolean(r.If.Active), number(r.From.Slot)
-		condition = rollCondition
-		var moved string
-		if moved, condition = planned(r, condition, values); moved != "" {
-			update += moved
-		}
+	if !w.Missing {
+		values[":v"], values[":st"] = number(w.If.Verdict), boolean(w.If.Active)
 	}
-	if r.Limit <= 0 && (r.Missing || r.To-r.From.Slot >= limit.Slots) {
-		condition = "(" + condition + ") AND " + never
+	if !w.Rolls() && w.Hour.Limit == 0 && w.Day.Limit == 0 && w.Month.Limit == 0 {
+		values[":w"], values[":limit"] = number(w.Minute.To), number(w.Minute.Limit-w.N+1)
+		return m.count(ctx, id, hitCondition, hitUpdate, values)
 	}
-	return m.count(ctx, id, condition, update, values)
+	x := countExpression{values: values, made: w.Missing, n: w.N}
+	x.condition.WriteString(cond(w.Missing, missing, "v = :v AND st = :st"))
+	x.set.WriteString("SET v = :nv, st = :nst, lu = :at, n = " + cond(w.Missing, ":n", "n + :n"))
+	x.window(minuteAttributes, &w.Minute, true)
+	if w.Hour.Limit > 0 {
+		x.window(hourAttributes, &w.Hour, w.Hour.From.Slot != 0)
+	}
+	if w.Day.Limit > 0 {
+		x.window(dayAttributes, &w.Day, w.Day.From.Slot != 0)
+	}
+	if w.Month.Limit > 0 {
+		x.month(&w.Month)
+	}
+	if !w.Possible() {
+		x.condition.WriteString(never)
+	}
+	return m.count(ctx, id, x.condition.String(), x.set.String()+x.remove.String(), values)
 }
 
-// planned is what Window.Roll says, as an expression: the clauses that follow the update's
-// first, and the condition with that on the limit.
-func planned(r guard.Roll, condition string, values item) (update, _ string) {
-	plan := r.From.Roll(r.To)
-	update = ", n = n + :one"
-	if plan.Whole {
-		update += ", t = :one"
+func cond(is bool, yes, no string) string {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// countExpression is a Write being put together.
+type countExpression struct {
+	condition, set, remove strings.Builder
+	values                 item
+	made                   bool  // there is no meter, and the write makes one
+	n                      int64 // requests
+}
+
+// must adds to the condition.
+func (x *countExpression) must(parts ...string) {
+	for _, part := range parts {
+		x.condition.WriteString(part)
+	}
+}
+
+// stands adds the condition that an attribute is as it was seen: not there, or that value.
+func (x *countExpression) stands(attribute, value string, there bool, seen int64) {
+	switch {
+	case x.made: // nothing is there
+	case there:
+		x.must(" AND ", attribute, " = ", value)
+		x.values[value] = number(seen)
+	default:
+		x.must(" AND attribute_not_exists(", attribute, ")")
+	}
+}
+
+// window adds what limit.Window.Roll says of one window, and the condition on its limit.
+// there: it was seen.
+func (x *countExpression) window(a *windowAttributes, c *guard.Count, there bool) {
+	x.stands(a.slot, a.at, there, c.From.Slot)
+	most := c.Limit - x.n + 1 // the total must be under it
+	if c.To == c.From.Slot {
+		x.must(" AND ", a.total, " < ", a.left)
+		x.values[a.left] = number(most)
+		x.set.WriteString(", " + a.used + " = " + a.used + " + :n, " + a.total + " = " + a.total + " + :n")
+		return
+	}
+	plan := c.From.Roll(c.To)
+	x.set.WriteString(", " + a.slot + " = " + a.to + ", " + a.used + " = :n, " + a.total + " = ")
+	x.values[a.to] = number(c.To)
+	if plan.Whole || x.made {
+		x.set.WriteString(":n")
 	} else {
-		update += ", t = t + :d, " + past[plan.Moved] + " = u"
-		values[":d"] = number(1 - plan.Expired)
-		condition += " AND t < :limit"
-		values[":limit"] = number(r.Limit + plan.Expired)
+		x.must(" AND ", a.total, " < ", a.left)
+		x.set.WriteString(a.total + " + " + a.add + ", " + a.past[plan.Moved] + " = " + a.used)
+		x.values[a.left], x.values[a.add] = number(most+plan.Expired), number(x.n-plan.Expired)
 	}
-	if len(plan.Clear) > 0 {
-		gone := make([]string, len(plan.Clear))
-		for i, at := range plan.Clear {
-			gone[i] = past[at]
-		}
-		update += " REMOVE " + strings.Join(gone, ", ")
+	for _, at := range plan.Clear {
+		x.remove.WriteString(cond(x.remove.Len() == 0, " REMOVE ", ", ") + a.past[at])
 	}
-	return update, condition
+}
+
+// month adds the quota.
+func (x *countExpression) month(c *guard.MonthCount) {
+	x.stands(attrPeriod, ":mp", c.From != 0, c.From)
+	if c.To == c.From {
+		x.must(" AND ", attrPeriodUsed, " < :mlimit")
+		x.values[":mlimit"] = number(c.Limit - x.n + 1)
+		x.set.WriteString(", " + attrPeriodUsed + " = " + attrPeriodUsed + " + :n")
+		return
+	}
+	x.set.WriteString(", " + attrPeriod + " = :nmp, " + attrPeriodUsed + " = :n")
+	x.values[":nmp"] = number(c.To)
 }
 
 // count is the guard's write. The answer to a failed condition carries the meter.
@@ -144,17 +211,29 @@ func (m *Meters) count(ctx context.Context, id apikey.ID, condition, update stri
 func readMeter(it item) (guard.Meter, error) {
 	r := reader{item: it}
 	m := guard.Meter{
-		State: guard.State{Verdict: r.int(attrMeterVerdict), Active: r.bool(attrMeterActive)},
-		Window: limit.Window{
-			Slot: r.int(attrSlot), Used: r.int(attrUsed), Total: r.int(attrTotal),
-		},
+		State:    guard.State{Verdict: r.int(attrMeterVerdict), Active: r.bool(attrMeterActive)},
+		Window:   r.window(minuteAttributes),
 		Requests: r.int(attrRequests),
 		LastUsed: r.time(attrLastUsed),
 	}
-	for i, name := range past {
-		m.Window.Past[i] = r.int(name)
+	_, hour := it[hourAttributes.slot]
+	_, day := it[dayAttributes.slot]
+	_, month := it[attrPeriod]
+	if hour || day || month {
+		m.Longer = &guard.Longer{
+			Hour: r.window(hourAttributes), Day: r.window(dayAttributes),
+			Month: limit.Month{Began: r.int(attrPeriod), Used: r.int(attrPeriodUsed)},
+		}
 	}
 	return m, r.err
+}
+
+func (r *reader) window(a *windowAttributes) (w limit.Window) {
+	w.Slot, w.Used, w.Total = r.int(a.slot), r.int(a.used), r.int(a.total)
+	for i, name := range a.past {
+		w.Past[i] = r.int(name)
+	}
+	return w
 }
 
 // newMeter is the meter of a key that has counted nothing.

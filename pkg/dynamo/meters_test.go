@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/guard/guardtest"
@@ -27,26 +29,18 @@ func TestACountIsAttemptedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	on, now := guard.State{Verdict: 1, Active: true}, time.Now()
-	slot := limit.SlotOf(now)
-	roll := guard.Roll{If: on, Then: on, To: slot, Limit: 1000, At: now}
-	m, err := s.of.Roll(t.Context(), id, roll)
+	write := func(from limit.Window, to int64) guard.Write {
+		return guard.Write{If: on, Then: on, Minute: guard.Count{From: from, To: to, Limit: 1000}, N: 1, At: now}
+	}
+	m, err := s.of.Count(t.Context(), id, write(limit.Window{}, limit.Minute.SlotOf(now)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	counted := m.Requests
 	for _, f := range allFaults() {
-		for name, count := range map[string]func() error{
-			"Hit": func() error {
-				_, err := s.of.Hit(t.Context(), id, guard.Hit{If: on, Then: on, Slot: m.Window.Slot, Limit: 1000, At: now})
-				return err
-			},
-			"Roll": func() error {
-				_, err := s.of.Roll(t.Context(), id, guard.Roll{If: on, Then: on, From: m.Window, To: m.Window.Slot + 1, Limit: 1000, At: now})
-				return err
-			},
-		} {
+		for name, later := range map[string]int64{"Count in the same slot": 0, "Count in the next": 1} {
 			w.reset(always(f, ""))
-			err := count()
+			_, err := s.of.Count(t.Context(), id, write(m.Window, m.Window.Slot+later))
 			if calls := short(w.seen()); calls != "U" {
 				t.Errorf("%s with %s: calls %s, want one", name, f.name, calls)
 			}
@@ -77,9 +71,51 @@ func TestABrokenMeterIsAnError(t *testing.T) {
 	if err := s.put(t, s.cfg.MetersTable, it); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.of.Hit(t.Context(), id, guard.Hit{If: guard.State{Verdict: 1, Active: true}, Limit: 10, At: time.Now()})
+	_, err := s.of.Count(t.Context(), id, guard.Write{If: guard.State{Verdict: 1, Active: true}, Minute: guard.Count{Limit: 10}, N: 1, At: time.Now()})
 	var refused *guard.Refused
 	if !errors.Is(err, keys.ErrUnavailable) || errors.As(err, &refused) {
-		t.Errorf("Hit = %v, want ErrUnavailable", err)
+		t.Errorf("Count = %v, want ErrUnavailable", err)
+	}
+}
+
+// An item of up to 1 KB is one unit of a write; the sizes are those of
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html,
+// where a number is a byte for each two of its digits, and one more.
+func TestAMeterIsWrittenForOneUnitWhateverItCounts(t *testing.T) {
+	s := newStore(t)
+	id := apikey.NewID()
+	on, now := guard.State{Verdict: 123_456, Active: true}, time.Now()
+	if err := s.Settle(t.Context(), id, on.Verdict, true); err != nil {
+		t.Fatal(err)
+	}
+	var m guard.Meter
+	var err error
+	for i := range int64(limit.Slots) { // every position, each as large as a limit may be
+		w := guard.Write{If: on, Then: on, N: keys.MaxLimit - 1, At: now, Minute: guard.Count{From: m.Window, To: 710_000_000 + i, Limit: 1 << 50}}
+		from := guard.Longer{}
+		if m.Longer != nil {
+			from = *m.Longer
+		}
+		w.Hour, w.Day = guard.Count{From: from.Hour, To: 12_000_000 + i, Limit: 1 << 50}, guard.Count{From: from.Day, To: 500_000 + i, Limit: 1 << 50}
+		w.Month = guard.MonthCount{From: from.Month.Began, To: 20_000, Limit: 1 << 50}
+		if m, err = s.of.Count(t.Context(), id, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	it, size := s.item(t, s.cfg.MetersTable, item{"id": text(string(id))}), 0
+	for name, v := range it {
+		size += len(name)
+		switch v := v.(type) {
+		case *types.AttributeValueMemberN:
+			size += (len(v.Value)+1)/2 + 1
+		case *types.AttributeValueMemberS:
+			size += len(v.Value)
+		default:
+			size++
+		}
+	}
+	t.Logf("%d attributes, %d bytes", len(it), size)
+	if len(it) != 5+3*(3+limit.Slots-1)+2 || size > 1024 {
+		t.Errorf("%d attributes and %d bytes, want all of them in 1,024", len(it), size)
 	}
 }

@@ -46,6 +46,9 @@
 //	record       fp key gen pepper salt box at expires ttl
 //	meter        v st                  verdict, and whether the key is active
 //	             w u t s0…s25          newest slot, its count, the window's total, the older slots
+//	             hw hu ht h0…h25       so too of the hour, if the key has ever had a limit for it
+//	             dw du dt d0…d25       and of the day
+//	             mp mu                 and the month: day on which its period began, its count
 //	             n lu                  requests in all, time of the last one
 //	row          key env rid           of both lines; its time and its id are in the sort key
 //	             gen met path perm     of the access log's line
@@ -174,6 +177,10 @@ const (
 	attrRequests     = "n"
 	attrLastUsed     = "lu"
 	attrPastPrefix   = "s"
+	attrHourPrefix   = "h" // of the names of the hour's window: hw hu ht h0…
+	attrDayPrefix    = "d"
+	attrPeriod       = "mp"
+	attrPeriodUsed   = "mu"
 )
 
 // Attributes of the usage table besides those above. Those of a day are named in

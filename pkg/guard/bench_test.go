@@ -17,17 +17,9 @@ type instant struct {
 	full  bool
 }
 
-func (s *instant) Hit(_ context.Context, _ apikey.ID, h guard.Hit) (guard.Meter, error) {
-	return s.count(h.Slot)
-}
-
-func (s *instant) Roll(_ context.Context, _ apikey.ID, r guard.Roll) (guard.Meter, error) {
-	return s.count(r.To)
-}
-
-func (s *instant) count(slot int64) (guard.Meter, error) {
+func (s *instant) Count(_ context.Context, _ apikey.ID, w guard.Write) (guard.Meter, error) {
 	s.meter.Requests++
-	s.meter.Window.Slot = slot
+	s.meter.Window.Slot = w.Minute.To
 	if !s.full {
 		s.meter.Window.Used, s.meter.Window.Total = 1, 1
 	}
@@ -42,7 +34,7 @@ func BenchmarkCheck(b *testing.B) {
 			id := w.create()
 			g := guard.New(guard.Config{Meters: &instant{w, guard.Meter{
 				State:  guard.State{Verdict: 1, Active: true},
-				Window: limit.Window{Slot: limit.SlotOf(w.clock()), Used: used, Total: used},
+				Window: limit.Window{Slot: limit.Minute.SlotOf(w.clock()), Used: used, Total: used},
 			}, used > 0}, Keys: w, Clock: w.clock})
 			call := customers(w.context(id, 1))
 			b.ReportAllocs()

@@ -34,8 +34,12 @@ func TestALiveKeyPassesAndHearsWhatIsLeft(t *testing.T) {
 	}
 	_, err := g.Check(w.ctx(), customers(who))
 	var over *guard.LimitError
-	if !errors.As(err, &over) || *over != (guard.LimitError{Limit: 3, RetryAfter: 64 * time.Second}) {
-		t.Errorf("the fourth request: %+v, want a limit of 3, to be tried after 64 s", err)
+	want := &guard.LimitError{
+		Window: "minute", Limit: 3, RetryAfter: 64 * time.Second,
+		All: []guard.Standing{{Window: "minute", Limit: 3, Reset: 64 * time.Second}},
+	}
+	if errors.As(err, &over); !cmp.Equal(over, want) {
+		t.Errorf("the fourth request: %v (-want +got):\n%s", err, cmp.Diff(want, over))
 	}
 	if m, _ := w.meters.Meter(id); m.Requests != 3 || !m.LastUsed.Equal(w.clock()) {
 		t.Errorf("meter: %d requests, last used %v; want 3, %v", m.Requests, m.LastUsed, w.clock())
@@ -422,8 +426,8 @@ func TestASlowProcessCountsInTheNewestSlot(t *testing.T) {
 	w.try(w.process(), call, "pass")
 	w.try(slow, call, "pass")
 	w.try(slow, call, "429")
-	if m, _ := w.meters.Meter(id); m.Window.Slot != limit.SlotOf(noon) || m.Window.Used != 2 {
-		t.Errorf("meter %+v, want 2 used in slot %d", m.Window, limit.SlotOf(noon))
+	if m, _ := w.meters.Meter(id); m.Window.Slot != limit.Minute.SlotOf(noon) || m.Window.Used != 2 {
+		t.Errorf("meter %+v, want 2 used in slot %d", m.Window, limit.Minute.SlotOf(noon))
 	}
 }
 

@@ -21,15 +21,8 @@ type forgetful struct {
 	lost int
 }
 
-func (s *forgetful) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	return s.answer(s.world.Hit(ctx, id, h))
-}
-
-func (s *forgetful) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	return s.answer(s.world.Roll(ctx, id, r))
-}
-
-func (s *forgetful) answer(m guard.Meter, err error) (guard.Meter, error) {
+func (s *forgetful) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
+	m, err := s.world.Count(ctx, id, w)
 	if err != nil || s.lost == 0 {
 		return m, err
 	}
@@ -130,16 +123,10 @@ func (s *slow) wait(all *[]time.Duration) {
 	}
 }
 
-func (s *slow) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
+func (s *slow) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
 	s.wait(&s.before)
 	defer s.wait(&s.after)
-	return s.world.Hit(ctx, id, h)
-}
-
-func (s *slow) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	s.wait(&s.before)
-	defer s.wait(&s.after)
-	return s.world.Roll(ctx, id, r)
+	return s.world.Count(ctx, id, w)
 }
 
 func TestALateAnswerDoesNotSpeakForNow(t *testing.T) {
@@ -169,8 +156,8 @@ func TestALateAnswerDoesNotSpeakForNow(t *testing.T) {
 				t.Errorf("%d counted, want %d", got, c.counted)
 			}
 			// What passes is counted in the slot of its own time.
-			if c.want == "pass" && m.Window.Slot < limit.SlotOf(w.clock().Add(-budget)) {
-				t.Errorf("counted in slot %d, passed in slot %d", m.Window.Slot, limit.SlotOf(w.clock()))
+			if c.want == "pass" && m.Window.Slot < limit.Minute.SlotOf(w.clock().Add(-budget)) {
+				t.Errorf("counted in slot %d, passed in slot %d", m.Window.Slot, limit.Minute.SlotOf(w.clock()))
 			}
 		})
 	}
@@ -193,22 +180,13 @@ type meddled struct {
 	before []func()
 }
 
-func (s *meddled) meddle() {
+func (s *meddled) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
 	if len(s.before) > 0 {
 		f := s.before[0]
 		s.before = s.before[1:]
 		f()
 	}
-}
-
-func (s *meddled) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	s.meddle()
-	return s.world.Hit(ctx, id, h)
-}
-
-func (s *meddled) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	s.meddle()
-	return s.world.Roll(ctx, id, r)
+	return s.world.Count(ctx, id, w)
 }
 
 func TestWhatChangesDuringARequestIsSeen(t *testing.T) {

@@ -113,7 +113,16 @@ type Pass struct {
 	// Near says that this request made the key's window 80 % full or more, by the meter as
 	// the count left it, and that this process has not said so for this limit in the last
 	// 60 seconds. Of a limit under 5 only the last request does that.
-	Near bool
+	Near   bool
+	Longer []Standing // with the key's limits beyond the minute; nil: it has none
+}
+
+// Standing is where a key stands with one of its limits.
+type Standing struct {
+	Window    string // keys.WindowMinute and so on
+	Limit     int
+	Remaining int           // how many more requests this limit lets pass now
+	Reset     time.Duration // until the whole limit is free again if nothing more is asked
 }
 
 // UnauthorizedError is a refusal of the credential: 401.
@@ -135,8 +144,10 @@ func (*ScopeError) Error() string { return "insufficient scope" }
 
 // LimitError is a refusal for the moment: 429.
 type LimitError struct {
-	Limit      int
+	Window     string        // keys.WindowMinute and so on: of the limits that refuse, the one that does for longest
+	Limit      int           // of that window
 	RetryAfter time.Duration // when the next request can pass, if nobody else takes the place; more than 0
+	All        []Standing    // with every limit of the key, the minute's first
 }
 
 func (*LimitError) Error() string { return "rate limit exceeded" }

@@ -46,14 +46,6 @@ type meaning struct {
 	dead                bool // refused, when last looked at
 }
 
-// denial is a refusal for the limit. It holds in the slot it was found in: no place
-// becomes free before the next edge. A change of the limit is a new verdict.
-type denial struct {
-	verdict int64
-	limit   int
-	slot    int64 // by this process's clock
-}
-
 // near is the last time that it was said that a limit is near.
 type near struct {
 	at    time.Time

@@ -52,7 +52,7 @@ func (m *model) expected(k keys.Key, c guard.Call, now time.Time, window limit.W
 		return "403 " + c.Route.Permission
 	case c.Route.Customer != "" && len(who.Customers) > 0 && !slices.Contains(who.Customers, customer):
 		return "403 customer"
-	case !window.Admits(window.SlotAt(now), int64(k.RateLimit)):
+	case !window.Admits(window.SlotAt(limit.Minute, now), int64(k.RateLimit)):
 		return "429"
 	}
 	return "pass"
@@ -70,7 +70,7 @@ func (m *model) request() {
 		Params: map[string]string{"customerId": rapid.SampledFrom([]string{"cus_1", "cus_9"}).Draw(m.T, "customer")},
 	}
 	now := m.w.clock().Add(by.offset)
-	if slot := limit.SlotOf(now); by.slot != slot {
+	if slot := limit.Minute.SlotOf(now); by.slot != slot {
 		by.slot, by.denied, by.refused = slot, map[int]bool{}, 0
 	}
 	k, _ := m.w.stored(m.id)

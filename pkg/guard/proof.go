@@ -70,12 +70,12 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 			p.doubt = true
 			continue
 		}
-		if p.denied == p.denial(start) {
+		if p.isDenied(start) {
 			return Pass{}, p.limitError(start)
 		}
 
 		within, cancel := context.WithTimeout(ctx, g.cfg.Budget)
-		m, err := p.count(within, start)
+		m, err := g.cfg.Meters.Count(within, p.id(), p.write(start))
 		cancel()
 		end := g.cfg.Clock()
 
@@ -85,17 +85,17 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 			if again := p.refused(refused); again {
 				continue
 			}
-			// The state was as expected, so it was the slot or the limit. The window as
-			// found tells: if it admits a request now, the next write does.
-			wait := p.meter.Window.RetryAfter(end, int64(p.who.Limit))
-			if wait == 0 {
+			// The state was as expected, so it was a slot or a limit. The windows as found
+			// tell: if all of them admit a request now, the next write does.
+			no := p.meter.refusal(&p.who, end)
+			if no == nil {
 				continue
 			}
-			g.memory.with(p.id(), func(e *entry) { e.denied = p.denial(end) })
-			if ahead := p.meter.Window.Slot - limit.SlotOf(end); ahead > 1 {
+			g.memory.with(p.id(), func(e *entry) { e.denied = p.denial(no, end) })
+			if ahead := p.meter.Window.Slot - limit.Minute.SlotOf(end); ahead > 1 {
 				g.cfg.Log.WarnContext(ctx, "another process's clock is ahead, or this one's behind", "keyId", p.id(), "by", time.Duration(ahead)*limit.Slot)
 			}
-			return Pass{}, &LimitError{Limit: p.who.Limit, RetryAfter: wait}
+			return Pass{}, no
 
 		case err == nil && took(start, end) <= g.cfg.Budget:
 			p.remember(m)
@@ -106,8 +106,9 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 			return Pass{
 				Identity:  p.who,
 				Limit:     p.who.Limit,
-				Remaining: int(m.Window.Remaining(end, int64(p.who.Limit))),
-				Reset:     m.Window.Reset(end),
+				Remaining: int(m.Window.Remaining(limit.Minute, end, int64(p.who.Limit))),
+				Reset:     m.Window.Reset(limit.Minute, end),
+				Longer:    m.standings(&p.who, end),
 				Near:      p.near(m.Window.Total, end),
 			}, nil
 
@@ -137,19 +138,37 @@ func took(start, end time.Time) time.Duration {
 	return max(end.Sub(start), end.Round(0).Sub(start.Round(0)))
 }
 
-// count makes the one conditional write.
-func (p *proof) count(ctx context.Context, start time.Time) (Meter, error) {
-	meters, id, most := p.guard.cfg.Meters, p.id(), int64(p.who.Limit)
+// write is the one conditional write that counts the request.
+func (p *proof) write(start time.Time) Write {
 	before, after := p.states()
-	switch slot := p.meter.Window.SlotAt(start); {
-	case p.missing:
-		return meters.Roll(ctx, id, Roll{Missing: true, Then: after, To: slot, Limit: most, At: start})
-	case p.met && slot > p.meter.Window.Slot:
-		return meters.Roll(ctx, id, Roll{If: before, Then: after, From: p.meter.Window, To: slot, Limit: most, At: start})
-	default:
-		// Without a meter to go by, the guess is that others keep it in the present slot.
-		return meters.Hit(ctx, id, Hit{If: before, Then: after, Slot: slot, Limit: most, At: start})
+	seen, l, q := p.meter.longer(), p.who.Limits, p.who.Quota
+	w := Write{
+		If: before, Then: after, Missing: p.missing, N: 1, At: start,
+		Minute: p.plan(limit.Minute, &p.meter.Window, p.who.Limit, start),
 	}
+	if l.Hour > 0 {
+		w.Hour = p.plan(limit.Hour, &seen.Hour, l.Hour, start)
+	}
+	if l.Day > 0 {
+		w.Day = p.plan(limit.Day, &seen.Day, l.Day, start)
+	}
+	if q.Requests > 0 {
+		w.Month = MonthCount{From: seen.Month.Began, To: seen.Month.PeriodAt(start, q.RefillDay), Limit: int64(q.Requests)}
+		if !p.met && !p.missing {
+			w.Month.From = w.Month.To
+		}
+	}
+	return w
+}
+
+// plan is one window's part of the write. Without a meter to go by, the guess is that
+// others keep it in the present slot.
+func (p *proof) plan(s limit.Scale, seen *limit.Window, most int, now time.Time) Count {
+	c := Count{From: *seen, To: seen.SlotAt(s, now), Limit: int64(most)}
+	if !p.met && !p.missing {
+		c.From.Slot = c.To
+	}
+	return c
 }
 
 // states returns the meter's state to expect and the one to leave.
@@ -216,7 +235,7 @@ func (p *proof) read(ctx context.Context) error {
 
 // mayConfirm reports whether a refusal may still be checked against the key in this slot.
 func (p *proof) mayConfirm(now time.Time) (may bool) {
-	slot := limit.SlotOf(now)
+	slot := limit.Minute.SlotOf(now)
 	p.guard.memory.with(p.id(), func(e *entry) {
 		if e.asked.slot != slot {
 			e.asked = asked{slot: slot}
@@ -226,20 +245,6 @@ func (p *proof) mayConfirm(now time.Time) (may bool) {
 		}
 	})
 	return may
-}
-
-// denial is how a refusal for the limit at now would be remembered.
-func (p *proof) denial(now time.Time) denial {
-	return denial{verdict: p.who.Verdict, limit: p.who.Limit, slot: limit.SlotOf(now)}
-}
-
-// limitError is the answer out of memory.
-func (p *proof) limitError(now time.Time) error {
-	wait := p.meter.Window.RetryAfter(now, int64(p.who.Limit))
-	if wait == 0 { // by another request's newer look: then from the next edge on
-		wait = limit.Start(limit.SlotOf(now) + 1).Sub(now)
-	}
-	return &LimitError{Limit: p.who.Limit, RetryAfter: wait}
 }
 
 // near reports whether used requests of the limit are to be called near it, and remembers
@@ -261,7 +266,7 @@ func (p *proof) near(used int64, now time.Time) (tell bool) {
 func (p *proof) remember(m Meter) {
 	p.met, p.seen, p.missing, p.meter = true, true, false, m
 	p.guard.memory.with(p.id(), func(e *entry) {
-		if !e.met || m.Requests > e.meter.Requests {
+		if !e.met || m.newerThan(&e.meter) {
 			e.met, e.meter = true, m
 		}
 	})

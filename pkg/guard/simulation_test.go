@@ -39,12 +39,8 @@ type network struct {
 	way    func() time.Duration // there, or back
 }
 
-func (n network) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	return n.send(ctx, func() (guard.Meter, error) { return n.meters.Hit(context.WithoutCancel(ctx), id, h) })
-}
-
-func (n network) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	return n.send(ctx, func() (guard.Meter, error) { return n.meters.Roll(context.WithoutCancel(ctx), id, r) })
+func (n network) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
+	return n.send(ctx, func() (guard.Meter, error) { return n.meters.Count(context.WithoutCancel(ctx), id, w) })
 }
 
 func (n network) send(ctx context.Context, write func() (guard.Meter, error)) (m guard.Meter, err error) {

@@ -17,7 +17,7 @@ import (
 )
 
 // noon is the edge of a slot.
-var noon = limit.Start(limit.SlotOf(time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)))
+var noon = limit.Minute.Start(limit.Minute.SlotOf(time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)))
 
 // reporter is what testing.T and rapid.T have in common here.
 type reporter interface {
@@ -38,7 +38,8 @@ type world struct {
 	fault func(call string) error // asked before every call of a store; nil: none
 }
 
-// calls counts what the guard asks of its stores.
+// calls counts what the guard asks of its stores: counts in the slots that a meter is at,
+// counts that move one of its windows on or make it, and reads of a key.
 type calls struct{ Hits, Rolls, Reads int }
 
 func (c calls) sum() int { return c.Hits + c.Rolls + c.Reads }
@@ -74,18 +75,15 @@ func (w *world) called(name string, n *int) error {
 	return nil
 }
 
-func (w *world) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	if err := w.called("Hit", &w.calls.Hits); err != nil {
+func (w *world) Count(ctx context.Context, id apikey.ID, write guard.Write) (guard.Meter, error) {
+	name, n := "Hit", &w.calls.Hits
+	if write.Rolls() {
+		name, n = "Roll", &w.calls.Rolls
+	}
+	if err := w.called(name, n); err != nil {
 		return guard.Meter{}, err
 	}
-	return w.meters.Hit(ctx, id, h)
-}
-
-func (w *world) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	if err := w.called("Roll", &w.calls.Rolls); err != nil {
-		return guard.Meter{}, err
-	}
-	return w.meters.Roll(ctx, id, r)
+	return w.meters.Count(ctx, id, write)
 }
 
 func (w *world) Key(_ context.Context, id apikey.ID) (keys.Key, error) {

@@ -149,6 +149,19 @@ var fixed = []struct {
 		"The service did not finish in time.", retrySoon()},
 }
 
+// within is the window of a limit, in words.
+func within(window string) string {
+	switch window {
+	case keys.WindowHour:
+		return "in any 3,600 seconds"
+	case keys.WindowDay:
+		return "in any 86,400 seconds"
+	case keys.WindowMonth:
+		return "a month"
+	}
+	return "in any 60 seconds"
+}
+
 // FromError is the one place where an error becomes HTTP. What it does not know is a
 // fault of ours, and its text stays inside.
 func FromError(err error) Problem {
@@ -181,7 +194,7 @@ func FromError(err error) Problem {
 	case errors.As(err, &limit):
 		seconds := strconv.FormatInt(int64(max(limit.RetryAfter+time.Second-1, time.Second)/time.Second), 10)
 		return Problem{Status: http.StatusTooManyRequests, Code: "rate_limited",
-			Message: fmt.Sprintf("This key may make %d requests in any 60 seconds. Try again in %s s.", limit.Limit, seconds),
+			Message: fmt.Sprintf("This key may make %d requests %s. Try again in %s s.", limit.Limit, within(limit.Window), seconds),
 			Header:  http.Header{"Retry-After": {seconds}}}
 	case errors.Is(err, keys.ErrNotFound):
 		return NotFound()

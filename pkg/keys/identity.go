@@ -18,6 +18,8 @@ type Identity struct {
 	Verdict     int64    // Key.Verdict that this was read from
 	Generation  int64    // of the secret that was presented
 	Limit       int      // requests in any 60 seconds
+	Limits      Limits   // and in longer ones
+	Quota       Quota    // and in a calendar month
 	ExpiresAt   time.Time
 	GraceUntil  time.Time // the presented secret is an old one and stops then; zero: it is the live one
 }
@@ -52,6 +54,7 @@ func Identify(k *Key, gen int64, stage string, now time.Time) (id Identity, reas
 		KeyID: k.ID, AccountID: k.AccountID, Environment: k.Environment,
 		Permissions: k.Permissions, Customers: k.Customers, Networks: k.Networks,
 		Verdict: k.Verdict, Generation: gen, Limit: k.RateLimit,
+		Limits: k.Limits, Quota: k.Quota,
 		ExpiresAt: k.ExpiresAt, GraceUntil: until,
 	}, OK
 }

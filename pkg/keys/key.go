@@ -92,6 +92,8 @@ type Key struct {
 	Plan        string
 	RateLimit   int  // requests in any 60 seconds, in force now
 	LimitNamed  bool // RateLimit was named in a request, so a plan change leaves it alone
+	Limits      Limits
+	Quota       Quota
 	Active      bool // the temporary switch: revoke and activate, is_active
 	Primary     bool // mirrored from Account.Primary
 	Deleted     bool // the permanent end

@@ -278,7 +278,7 @@ func TestASteadyTrickleUnderTheLimitIsNeverRefused(t *testing.T) {
 					offset := time.Duration(random.IntN(3)-1) * c.skew / 2
 					heap.Push(&queue, write{
 						lands: now + time.Duration(random.Int64N(int64(c.delay)+1)),
-						slot:  SlotOf(start.Add(now + offset)),
+						slot:  Minute.SlotOf(start.Add(now + offset)),
 					})
 				}
 				r := newRing(Slots, Slot)

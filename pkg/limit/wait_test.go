@@ -26,7 +26,7 @@ func TestTheWaitEndsAtTheEdgeWhereAPlaceIsFree(t *testing.T) {
 		{27 * Slot, 0, 26 * Slot},
 		{27 * Slot, -3, 26 * Slot},
 	} {
-		if got := w.RetryAfter(epoch.Add(c.now), c.limit); got != c.want {
+		if got := w.RetryAfter(Minute, epoch.Add(c.now), c.limit); got != c.want {
 			t.Errorf("RetryAfter(epoch%+v, %d) = %v, want %v", c.now, c.limit, got, c.want)
 		}
 	}
@@ -35,13 +35,14 @@ func TestTheWaitEndsAtTheEdgeWhereAPlaceIsFree(t *testing.T) {
 func TestNobodyWaitsLongerThanNeededNorShorter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := windows(t)
-		now := Start(w.Slot).Add(time.Duration(rapid.Int64Range(0, int64(30*Slot)).Draw(t, "now")))
+		scale := scales(t)
+		now := scale.Start(w.Slot).Add(time.Duration(rapid.Int64Range(0, int64(30*scale.Slot())).Draw(t, "now")))
 		limit := rapid.Int64Range(1, 45).Draw(t, "limit")
-		wait := w.RetryAfter(now, limit)
-		if after := now.Add(wait); !w.Admits(w.SlotAt(after), limit) {
+		wait := w.RetryAfter(scale, now, limit)
+		if after := now.Add(wait); !w.Admits(w.SlotAt(scale, after), limit) {
 			t.Fatalf("RetryAfter = %v, but nothing is free then", wait)
 		}
-		if before := now.Add(wait - 1); wait > 0 && w.Admits(w.SlotAt(before), limit) {
+		if before := now.Add(wait - 1); wait > 0 && w.Admits(w.SlotAt(scale, before), limit) {
 			t.Fatalf("RetryAfter = %v, but a place is free 1 ns earlier", wait)
 		}
 	})
@@ -50,11 +51,12 @@ func TestNobodyWaitsLongerThanNeededNorShorter(t *testing.T) {
 func TestRemainingIsWhatCanStillPass(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := windows(t)
-		now := Start(w.Slot).Add(time.Duration(rapid.Int64Range(0, int64(30*Slot)).Draw(t, "now")))
+		scale := scales(t)
+		now := scale.Start(w.Slot).Add(time.Duration(rapid.Int64Range(0, int64(30*scale.Slot())).Draw(t, "now")))
 		limit := rapid.Int64Range(0, 60).Draw(t, "limit")
-		want := w.Remaining(now, limit)
+		want := w.Remaining(scale, now, limit)
 		var got int64
-		for next, slot := w, w.SlotAt(now); next.Admits(slot, limit); next = next.Count(slot) {
+		for next, slot := w, w.SlotAt(scale, now); next.Admits(slot, limit); next = next.Count(slot, 1) {
 			got++
 		}
 		if got != want {
@@ -75,16 +77,17 @@ func TestResetIsWhenEverythingHasExpired(t *testing.T) {
 				w.Total, w.Used, w.Slot = w.Total-p.Expired, 0, p.To
 			}
 		}
-		now := Start(w.Slot).Add(time.Duration(rapid.Int64Range(0, int64(30*Slot)).Draw(t, "now")))
-		reset := w.Reset(now)
-		if left := w.Left(w.SlotAt(now.Add(reset))); left != 0 {
+		scale := scales(t)
+		now := scale.Start(w.Slot).Add(time.Duration(rapid.Int64Range(0, int64(30*scale.Slot())).Draw(t, "now")))
+		reset := w.Reset(scale, now)
+		if left := w.Left(w.SlotAt(scale, now.Add(reset))); left != 0 {
 			t.Fatalf("Reset = %v, but %d requests count then", reset, left)
 		}
-		if reset > 0 && w.Left(w.SlotAt(now.Add(reset-1))) == 0 {
+		if reset > 0 && w.Left(w.SlotAt(scale, now.Add(reset-1))) == 0 {
 			t.Fatalf("Reset = %v, but nothing counts 1 ns earlier", reset)
 		}
 	})
-	if got := (&Window{Slot: 1000}).Reset(epoch); got != 0 {
+	if got := (&Window{Slot: 1000}).Reset(Minute, epoch); got != 0 {
 		t.Errorf("Reset of a window that counted nothing = %v, want 0", got)
 	}
 }

@@ -1,6 +1,7 @@
 // Package limit is the arithmetic of a strict sliding limit: never more than the limit in
 // any 60-second span, however many processes count, as long as their clocks and the
-// delay of a write together stay under one slot.
+// delay of a write together stay under one slot. The same holds for an hour and for a day;
+// a month's quota is another, simpler thing ([Month]).
 //
 // The model: time is cut into slots of 2.5 s. A [Window] counts the requests of the
 // newest slot and of the 25 before it, each old slot whole until it is out of reach. A
@@ -17,9 +18,20 @@
 // window of the one that was counted last, and that one passed only because the window
 // held no more than the limit.
 //
+// A request that is counted before it is asked for is no exception: it is let through only
+// while its process's clock shows the slot that it was counted in, or an earlier one, and
+// that is all that the argument needs.
+//
+// Other scales ([Scale]) have 26 slots as well, each a 24th of their span: 150 s for an
+// hour, an hour for a day. Read with their span and slot, the argument asks that
+// e1 + e2 + d stay under 150 s, or an hour. What holds for the minute holds there with room
+// to spare, but 25 slots would not do: one millisecond of skew needs the 26th.
+//
 // What it costs: the window reaches back 62.5 s to 65 s, not 60. A client that always asks
 // gets 60/65, 92 %, of its limit in the long run, and one that asks evenly at up to that
 // rate is never refused (each second of disagreement between clocks takes another 1.5 %).
+// So it does of an hour's and a day's, whose windows reach back 62.5 to 65 minutes and 25 to
+// 26 hours; disagreement between clocks takes nothing there that anybody could measure.
 //
 // Everything here is a pure function of a stored window and a time. The package imports
 // the standard library alone.
@@ -27,32 +39,17 @@ package limit
 
 import "time"
 
-// Slot is the length of one slot; it is a whole number of milliseconds. Slots is how many
-// count: the current one, 24 whole ones and one for clock skew and write delay, which
-// together must stay under one slot.
-const (
-	Slot  = 2500 * time.Millisecond
-	Slots = 26
-	Span  = 60 * time.Second
-)
-
-// Window is the stored state of one key's limit. The zero value has counted nothing.
+// Window is the stored state of one limit of a key. The zero value has counted nothing.
 //
 // Total = Used + the sum of Past, always. While Slot stays the same, only Used and Total
 // change; Past is fixed by the roll that led to Slot. So whoever once saw a window may
 // plan its next roll, with no newer look, under the condition that Slot is unchanged.
 type Window struct {
-	Slot  int64        // number of the newest slot seen: Unix time divided by Slot
+	Slot  int64        // number of the newest slot seen: Unix time divided by the scale's Slot
 	Used  int64        // requests in Slot
 	Total int64        // requests in Slot and in the 25 before it
 	Past  [Slots]int64 // requests of older slots, slot n at n mod Slots; the entry of Slot itself is 0
 }
-
-// SlotOf returns the number of the slot that t is in.
-func SlotOf(t time.Time) int64 { return floorDiv(t.UnixMilli(), Slot.Milliseconds()) }
-
-// Start returns the edge at which a slot begins.
-func Start(slot int64) time.Time { return time.UnixMilli(slot * Slot.Milliseconds()).UTC() }
 
 // RollPlan is how a window moves on to a later slot. All of it follows from Slot and
 // Past, so it stays right while requests are still being counted in Slot.
@@ -70,18 +67,18 @@ func (w *Window) Roll(to int64) RollPlan { return roll(w.Slot, w.Past[:], to) }
 
 // SlotAt returns the slot in which a request counts whose process's clock shows now: its
 // own, or the newest seen if that is later, so that a slow clock never turns time back.
-func (w *Window) SlotAt(now time.Time) int64 { return max(SlotOf(now), w.Slot) }
+func (w *Window) SlotAt(s Scale, now time.Time) int64 { return max(s.SlotOf(now), w.Slot) }
 
 // Left returns how many of the window's requests still count in slot to.
 func (w *Window) Left(to int64) int64 { return left(w.Slot, w.Total, w.Past[:], to) }
 
 // Admits reports whether one more request may pass in slot to. limit is in requests in
-// any 60 seconds.
+// any span.
 func (w *Window) Admits(to, limit int64) bool { return w.Left(to) < limit }
 
-// Count returns the window after one more request in slot to. Slots before w.Slot count
-// as w.Slot. It does not ask whether the request may pass.
-func (w Window) Count(to int64) Window {
+// Count returns the window after n more requests in slot to. Slots before w.Slot count as
+// w.Slot. It does not ask whether they may pass.
+func (w Window) Count(to, n int64) Window {
 	if to > w.Slot {
 		p := w.Roll(to)
 		w.Total = w.Left(to)
@@ -93,8 +90,8 @@ func (w Window) Count(to int64) Window {
 		}
 		w.Slot, w.Used = to, 0
 	}
-	w.Used++
-	w.Total++
+	w.Used += n
+	w.Total += n
 	return w
 }
 

@@ -25,11 +25,34 @@ func TestSlotsBeginOnWholeMultiplesOfTheirLength(t *testing.T) {
 		{-1001 * Slot, -1},
 	} {
 		at := epoch.Add(c.at)
-		if got := SlotOf(at); got != c.want {
+		if got := Minute.SlotOf(at); got != c.want {
 			t.Errorf("SlotOf(epoch%+v) = %d, want %d", c.at, got, c.want)
 		}
-		if start := Start(c.want); at.Before(start) || !at.Before(start.Add(Slot)) {
+		if start := Minute.Start(c.want); at.Before(start) || !at.Before(start.Add(Slot)) {
 			t.Errorf("epoch%+v is not in slot %d, which starts at %v", c.at, c.want, start)
+		}
+	}
+}
+
+func TestEveryScaleIsA24thOfItsSpan(t *testing.T) {
+	for s, want := range map[Scale]struct {
+		name       string
+		slot, span time.Duration
+	}{
+		Minute: {"minute", Slot, Span},
+		Hour:   {"hour", 150 * time.Second, time.Hour},
+		Day:    {"day", time.Hour, 24 * time.Hour},
+	} {
+		if s.String() != want.name || s.Slot() != want.slot || s.Span() != want.span || s.Span() != 24*s.Slot() {
+			t.Errorf("%s: slots of %v, a span of %v; want %+v", s, s.Slot(), s.Span(), want)
+		}
+		for _, at := range []int64{-1, 0, 1000} {
+			if start := s.Start(at); s.SlotOf(start) != at || s.SlotOf(start.Add(-1)) != at-1 || s.SlotOf(start.Add(s.Slot()-1)) != at {
+				t.Errorf("%s: slot %d does not begin at %v", s, at, start)
+			}
+			if start := s.Start(at); !Minute.Start(Minute.SlotOf(start)).Equal(start) {
+				t.Errorf("%s: slot %d begins inside a slot of the minute", s, at)
+			}
 		}
 	}
 }
@@ -39,7 +62,7 @@ func at(n int, slots ...int64) Window {
 	var w Window
 	for _, s := range slots {
 		for range n {
-			w = w.Count(s)
+			w = w.Count(s, 1)
 		}
 	}
 	return w
@@ -76,7 +99,7 @@ func TestARollIsTheSameWhateverWasCountedSince(t *testing.T) {
 		to := w.Slot + rapid.Int64Range(1, 60).Draw(t, "to")
 		later := w
 		for range rapid.IntRange(1, 5).Draw(t, "hits") {
-			later = later.Count(w.Slot)
+			later = later.Count(w.Slot, 1)
 		}
 		if diff := cmp.Diff(w.Roll(to), later.Roll(to)); diff != "" {
 			t.Fatalf("Roll(%d) before and after more hits (-before +after):\n%s", to, diff)
@@ -95,7 +118,7 @@ func TestAWindowHoldsWhatTheLast26SlotsCounted(t *testing.T) {
 			slot := w.Slot + rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64Range(20, 55)).Draw(t, "slot")
 			wantSlot := max(slot, w.Slot)
 			counted[wantSlot]++
-			w = w.Count(slot)
+			w = w.Count(slot, 1)
 			r.count(slot, 1<<40)
 
 			var want int64
@@ -146,7 +169,7 @@ func TestASlowClockDoesNotTurnTimeBack(t *testing.T) {
 		now  time.Duration
 		want int64
 	}{{0, 1010}, {11*Slot - 1, 1010}, {11 * Slot, 1011}} {
-		if got := w.SlotAt(epoch.Add(c.now)); got != c.want {
+		if got := w.SlotAt(Minute, epoch.Add(c.now)); got != c.want {
 			t.Errorf("SlotAt(epoch%+v) = %d, want %d", c.now, got, c.want)
 		}
 	}
@@ -156,7 +179,11 @@ func TestASlowClockDoesNotTurnTimeBack(t *testing.T) {
 func windows(t *rapid.T) Window {
 	w := Window{Slot: rapid.Int64Range(1, 1<<33).Draw(t, "first")}
 	for range rapid.IntRange(1, 40).Draw(t, "requests") {
-		w = w.Count(w.Slot + rapid.SampledFrom([]int64{0, 0, 1, 3, 24, 30}).Draw(t, "later"))
+		w = w.Count(w.Slot+rapid.SampledFrom([]int64{0, 0, 1, 3, 24, 30}).Draw(t, "later"), rapid.SampledFrom([]int64{1, 1, 1, 5}).Draw(t, "at once"))
 	}
 	return w
+}
+
+func scales(t *rapid.T) Scale {
+	return rapid.SampledFrom([]Scale{Minute, Hour, Day}).Draw(t, "scale")
 }

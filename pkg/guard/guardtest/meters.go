@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/guard"
+	"github.com/keyreeve/keyreeve/pkg/limit"
 )
 
 // Meters keeps meters in memory. It is safe for concurrent use.
@@ -22,39 +23,51 @@ var _ guard.Meters = (*Meters)(nil)
 // NewMeters returns a store without meters. Settle makes them.
 func NewMeters() *Meters { return &Meters{of: map[apikey.ID]guard.Meter{}} }
 
-// Hit is guard.Meters.
-func (s *Meters) Hit(ctx context.Context, id apikey.ID, h guard.Hit) (guard.Meter, error) {
-	return s.count(ctx, id, h.Then, h.Slot, h.At, func(m guard.Meter, found bool) bool {
-		return found && m.State == h.If && m.Window.Slot == h.Slot && m.Window.Total < h.Limit
-	})
-}
-
-// Roll is guard.Meters.
-func (s *Meters) Roll(ctx context.Context, id apikey.ID, r guard.Roll) (guard.Meter, error) {
-	return s.count(ctx, id, r.Then, r.To, r.At, func(m guard.Meter, found bool) bool {
-		if r.Missing {
-			return !found && r.Limit > 0
-		}
-		return found && m.State == r.If && m.Window.Slot == r.From.Slot && m.Window.Admits(r.To, r.Limit)
-	})
-}
-
-func (s *Meters) count(ctx context.Context, id apikey.ID, then guard.State, slot int64, at time.Time, may func(m guard.Meter, found bool) bool) (guard.Meter, error) {
+// Count is guard.Meters.
+func (s *Meters) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
 	if err := ctx.Err(); err != nil {
 		return guard.Meter{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m, found := s.of[id]
-	if !may(m, found) {
+	after, may := next(m, &w)
+	if w.Missing == found || !w.Missing && m.State != w.If || !may {
 		return guard.Meter{}, &guard.Refused{Found: found, Meter: m}
 	}
-	m = guard.Meter{
-		State: then, Window: m.Window.Count(slot),
-		Requests: m.Requests + 1, LastUsed: at.UTC().Truncate(time.Millisecond),
+	s.of[id] = after
+	return after, nil
+}
+
+// next is m after a write, and whether every window that counts it has room and is where
+// the write takes it to be.
+func next(m guard.Meter, w *guard.Write) (guard.Meter, bool) {
+	may := counted(&m.Window, &w.Minute, w.N)
+	var longer guard.Longer
+	if m.Longer != nil {
+		longer = *m.Longer
 	}
-	s.of[id] = m
-	return m, nil
+	if w.Hour.Limit > 0 {
+		may = counted(&longer.Hour, &w.Hour, w.N) && may
+	}
+	if w.Day.Limit > 0 {
+		may = counted(&longer.Day, &w.Day, w.N) && may
+	}
+	if c := w.Month; c.Limit > 0 {
+		may = longer.Month.Began == c.From && longer.Month.Left(c.To)+w.N <= c.Limit && may
+		longer.Month = longer.Month.Count(c.To, w.N)
+	}
+	if longer != (guard.Longer{}) {
+		m.Longer = &longer
+	}
+	m.State, m.Requests, m.LastUsed = w.Then, m.Requests+w.N, w.At.UTC().Truncate(time.Millisecond)
+	return m, may
+}
+
+func counted(window *limit.Window, c *guard.Count, n int64) (may bool) {
+	may = window.Slot == c.From.Slot && window.Left(c.To)+n <= c.Limit
+	*window = window.Count(c.To, n)
+	return may
 }
 
 // Settle is keys.Store's: it writes the state read off a key, unless the meter holds a

@@ -39,6 +39,10 @@ func Suite(t *testing.T, open func(t *testing.T) Store) {
 		"OneRollOfManyWins":                  parallelRolls,
 		"NoCountIsLostAcrossARoll":           hitsDuringRolls,
 		"ADoneContextIsNoRefusal":            doneContext,
+		"AllWindowsCountOrNone":              allOrNone,
+		"LongerWindowsBeginWithTheirLimit":   longerBegin,
+		"LongerCountsFollowTheirWindows":     followsLonger,
+		"SeveralAtOnceCountWholeOrNot":       severalAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(&probe{T: t, Store: open(t), id: apikey.NewID()})
@@ -58,12 +62,43 @@ type probe struct {
 	id apikey.ID
 }
 
-func (p *probe) hit(h guard.Hit) (guard.Meter, error) {
-	return p.Hit(context.Background(), p.id, h)
+// hit is a Write of one request in the slot that the meter is at, in the minute alone.
+type hit struct {
+	If, Then    guard.State
+	Slot, Limit int64
+	At          time.Time
 }
 
-func (p *probe) roll(r guard.Roll) (guard.Meter, error) {
-	return p.Roll(context.Background(), p.id, r)
+func (h hit) write() guard.Write {
+	return guard.Write{If: h.If, Then: h.Then, N: 1, At: h.At, Minute: at(h.Slot, h.Limit)}
+}
+
+// at is a window's part of a write that counts in the slot that it is at.
+func at(slot, most int64) guard.Count {
+	return guard.Count{From: limit.Window{Slot: slot}, To: slot, Limit: most}
+}
+
+// roll is a Write of one request that moves the minute's window on, or makes a meter.
+type roll struct {
+	If, Then  guard.State
+	From      limit.Window
+	To, Limit int64
+	Missing   bool
+	At        time.Time
+}
+
+func (r roll) write() guard.Write {
+	return guard.Write{
+		If: r.If, Then: r.Then, Missing: r.Missing, N: 1, At: r.At,
+		Minute: guard.Count{From: r.From, To: r.To, Limit: r.Limit},
+	}
+}
+
+func (p *probe) hit(h hit) (guard.Meter, error)   { return p.count(h.write()) }
+func (p *probe) roll(r roll) (guard.Meter, error) { return p.count(r.write()) }
+
+func (p *probe) count(w guard.Write) (guard.Meter, error) {
+	return p.Count(context.Background(), p.id, w)
 }
 
 func (p *probe) settle(verdict int64, active bool) {
@@ -89,7 +124,7 @@ func (p *probe) must(want guard.Meter) func(guard.Meter, error) {
 // stored reads the meter: a Hit that no meter allows is refused with it.
 func (p *probe) stored() guard.Meter {
 	p.Helper()
-	_, err := p.hit(guard.Hit{If: guard.State{Verdict: -1}, Then: guard.State{Verdict: -1}, Limit: 1 << 40, At: now})
+	_, err := p.hit(hit{If: guard.State{Verdict: -1}, Then: guard.State{Verdict: -1}, Limit: 1 << 40, At: now})
 	var r *guard.Refused
 	if !errors.As(err, &r) || !r.Found {
 		p.Fatalf("Hit under an impossible condition: %v, want it refused with the meter", describe(err))
@@ -130,9 +165,9 @@ func (p *probe) given() guard.Meter {
 	for _, slot := range []int64{80, 99, 99, 99, 100, 100} {
 		var err error
 		if m.Window.Slot == slot {
-			m, err = p.hit(guard.Hit{If: on, Then: on, Slot: slot, Limit: 100, At: now})
+			m, err = p.hit(hit{If: on, Then: on, Slot: slot, Limit: 100, At: now})
 		} else {
-			m, err = p.roll(guard.Roll{If: on, Then: on, From: m.Window, To: slot, Limit: 100, At: now})
+			m, err = p.roll(roll{If: on, Then: on, From: m.Window, To: slot, Limit: 100, At: now})
 		}
 		if err != nil {
 			p.Fatalf("counting in slot %d: %s", slot, describe(err))
@@ -148,8 +183,8 @@ func (p *probe) given() guard.Meter {
 
 func missingIsReported(p *probe) {
 	for name, try := range map[string]func() (guard.Meter, error){
-		"Hit":  func() (guard.Meter, error) { return p.hit(guard.Hit{Limit: 10, At: now}) },
-		"Roll": func() (guard.Meter, error) { return p.roll(guard.Roll{To: 7, Limit: 10, At: now}) },
+		"Hit":  func() (guard.Meter, error) { return p.hit(hit{Limit: 10, At: now}) },
+		"Roll": func() (guard.Meter, error) { return p.roll(roll{To: 7, Limit: 10, At: now}) },
 	} {
 		_, err := try()
 		var r *guard.Refused
@@ -160,12 +195,12 @@ func missingIsReported(p *probe) {
 }
 
 func missingIsMadeOnce(p *probe) {
-	if _, err := p.roll(guard.Roll{Missing: true, Then: on, To: 100, Limit: 0, At: now}); !isRefused(err) {
+	if _, err := p.roll(roll{Missing: true, Then: on, To: 100, Limit: 0, At: now}); !isRefused(err) {
 		p.Errorf("Roll of a missing meter at limit 0: %s, want refused", describe(err))
 	}
 	want := guard.Meter{State: on, Window: limit.Window{Slot: 100, Used: 1, Total: 1}, Requests: 1, LastUsed: now}
-	p.must(want)(p.roll(guard.Roll{Missing: true, Then: on, To: 100, Limit: 10, At: now}))
-	p.refused("making it again", want)(p.roll(guard.Roll{Missing: true, Then: on, To: 101, Limit: 10, At: now}))
+	p.must(want)(p.roll(roll{Missing: true, Then: on, To: 100, Limit: 10, At: now}))
+	p.refused("making it again", want)(p.roll(roll{Missing: true, Then: on, To: 101, Limit: 10, At: now}))
 }
 
 func settleMakes(p *probe) {
@@ -174,7 +209,7 @@ func settleMakes(p *probe) {
 		p.Fatalf("meter made by Settle (-want +got):\n%s", diff)
 	}
 	want := guard.Meter{State: on, Window: limit.Window{Slot: 100, Used: 1, Total: 1}, Requests: 1, LastUsed: now}
-	p.must(want)(p.roll(guard.Roll{If: on, Then: on, To: 100, Limit: 1, At: now}))
+	p.must(want)(p.roll(roll{If: on, Then: on, To: 100, Limit: 1, At: now}))
 }
 
 func settleOrder(p *probe) {
@@ -206,7 +241,7 @@ func conditions(p *probe) {
 	newer, older := guard.State{Verdict: 4, Active: true}, guard.State{Verdict: 2, Active: true}
 	later, earlier := m.Window, m.Window
 	later.Slot, earlier.Slot = 101, 99
-	for name, h := range map[string]guard.Hit{
+	for name, h := range map[string]hit{
 		"Hit at a newer verdict":  {If: newer, Then: newer, Slot: 100, Limit: 100},
 		"Hit at an older verdict": {If: older, Then: older, Slot: 100, Limit: 100},
 		"Hit on an inactive one":  {If: off, Then: on, Slot: 100, Limit: 100},
@@ -219,7 +254,7 @@ func conditions(p *probe) {
 		h.At = now.Add(time.Hour)
 		p.refused(name, m)(p.hit(h))
 	}
-	for name, r := range map[string]guard.Roll{
+	for name, r := range map[string]roll{
 		"Roll at a newer verdict":        {If: newer, Then: newer, From: m.Window, To: 101, Limit: 100},
 		"Roll at an older verdict":       {If: older, Then: older, From: m.Window, To: 101, Limit: 100},
 		"Roll on an inactive one":        {If: off, Then: on, From: m.Window, To: 101, Limit: 100},
@@ -236,33 +271,33 @@ func conditions(p *probe) {
 
 func limitEdge(p *probe) {
 	m := p.given()
-	m.Requests, m.Window = 7, m.Window.Count(100)
-	p.must(m)(p.hit(guard.Hit{If: on, Then: on, Slot: 100, Limit: 7, At: now}))
-	p.refused("Hit with 7 of 7 used", m)(p.hit(guard.Hit{If: on, Then: on, Slot: 100, Limit: 7, At: now}))
-	p.refused("Roll with 7 of 7 left", m)(p.roll(guard.Roll{If: on, Then: on, From: m.Window, To: 105, Limit: 7, At: now}))
+	m.Requests, m.Window = 7, m.Window.Count(100, 1)
+	p.must(m)(p.hit(hit{If: on, Then: on, Slot: 100, Limit: 7, At: now}))
+	p.refused("Hit with 7 of 7 used", m)(p.hit(hit{If: on, Then: on, Slot: 100, Limit: 7, At: now}))
+	p.refused("Roll with 7 of 7 left", m)(p.roll(roll{If: on, Then: on, From: m.Window, To: 105, Limit: 7, At: now}))
 	from := m.Window
-	m.Requests, m.Window = 8, m.Window.Count(106) // slot 80, one request, expires
-	p.must(m)(p.roll(guard.Roll{If: on, Then: on, From: from, To: 106, Limit: 7, At: now}))
+	m.Requests, m.Window = 8, m.Window.Count(106, 1) // slot 80, one request, expires
+	p.must(m)(p.roll(roll{If: on, Then: on, From: from, To: 106, Limit: 7, At: now}))
 	from = m.Window
-	m.Requests, m.Window = 9, m.Window.Count(500)
-	p.must(m)(p.roll(guard.Roll{If: on, Then: on, From: from, To: 500, Limit: 1, At: now}))
+	m.Requests, m.Window = 9, m.Window.Count(500, 1)
+	p.must(m)(p.roll(roll{If: on, Then: on, From: from, To: 500, Limit: 1, At: now}))
 }
 
 func stateIsWritten(p *probe) {
 	m := p.given()
 	next := guard.State{Verdict: 4, Active: true}
-	m.State, m.Requests, m.Window = next, m.Requests+1, m.Window.Count(100)
-	p.must(m)(p.hit(guard.Hit{If: on, Then: next, Slot: 100, Limit: 100, At: now}))
+	m.State, m.Requests, m.Window = next, m.Requests+1, m.Window.Count(100, 1)
+	p.must(m)(p.hit(hit{If: on, Then: next, Slot: 100, Limit: 100, At: now}))
 
 	p.settle(5, false)
 	off := guard.State{Verdict: 5}
-	m.State, m.Requests, m.Window = off, m.Requests+1, m.Window.Count(100)
-	p.must(m)(p.hit(guard.Hit{If: off, Then: off, Slot: 100, Limit: 100, At: now}))
+	m.State, m.Requests, m.Window = off, m.Requests+1, m.Window.Count(100, 1)
+	p.must(m)(p.hit(hit{If: off, Then: off, Slot: 100, Limit: 100, At: now}))
 
 	from, last := m.Window, guard.State{Verdict: 6, Active: true}
 	at := now.Add(1500 * time.Millisecond)
-	m.State, m.Requests, m.Window, m.LastUsed = last, m.Requests+1, m.Window.Count(103), at
-	p.must(m)(p.roll(guard.Roll{If: off, Then: last, From: from, To: 103, Limit: 100, At: at}))
+	m.State, m.Requests, m.Window, m.LastUsed = last, m.Requests+1, m.Window.Count(103, 1), at
+	p.must(m)(p.roll(roll{If: off, Then: last, From: from, To: 103, Limit: 100, At: at}))
 }
 
 // A random walk beside the model, with every kind of gap: inside the window, at its
@@ -280,15 +315,15 @@ func followsWindow(p *probe) {
 			slot += 23 + random.Int64N(6)
 		}
 		from := want.Window
-		want.Window = want.Window.Count(slot)
+		want.Window = want.Window.Count(slot, 1)
 		want.Requests++
 		want.LastUsed = now.Add(time.Duration(step) * 7 * time.Millisecond)
 		if from.Slot == slot {
-			p.must(want)(p.hit(guard.Hit{If: on, Then: on, Slot: slot, Limit: 1000, At: want.LastUsed}))
+			p.must(want)(p.hit(hit{If: on, Then: on, Slot: slot, Limit: 1000, At: want.LastUsed}))
 			continue
 		}
 		from.Used, from.Total = 77, 7777
-		p.must(want)(p.roll(guard.Roll{If: on, Then: on, From: from, To: slot, Limit: 1000, At: want.LastUsed}))
+		p.must(want)(p.roll(roll{If: on, Then: on, From: from, To: slot, Limit: 1000, At: want.LastUsed}))
 	}
 }
 
@@ -297,7 +332,7 @@ func parallelHits(p *probe) {
 	const most, workers, each = 40, 8, 10
 	passed := p.parallel(workers, func() (n int) {
 		for range each {
-			_, err := p.hit(guard.Hit{If: on, Then: on, Slot: 100, Limit: most, At: now})
+			_, err := p.hit(hit{If: on, Then: on, Slot: 100, Limit: most, At: now})
 			switch {
 			case err == nil:
 				n++
@@ -315,7 +350,7 @@ func parallelHits(p *probe) {
 func parallelRolls(p *probe) {
 	m := p.given()
 	passed := p.parallel(8, func() int {
-		_, err := p.roll(guard.Roll{If: on, Then: on, From: m.Window, To: 103, Limit: 100, At: now})
+		_, err := p.roll(roll{If: on, Then: on, From: m.Window, To: 103, Limit: 100, At: now})
 		if err != nil && !isRefused(err) {
 			p.Errorf("Roll: %v", err)
 		}
@@ -324,7 +359,7 @@ func parallelRolls(p *probe) {
 		}
 		return 1
 	})
-	m.Requests, m.Window = 7, m.Window.Count(103)
+	m.Requests, m.Window = 7, m.Window.Count(103, 1)
 	if diff := cmp.Diff(m, p.stored()); passed != 1 || diff != "" {
 		p.Errorf("%d of 8 equal rolls won, want 1; meter (-want +got):\n%s", passed, diff)
 	}
@@ -337,9 +372,9 @@ func hitsDuringRolls(p *probe) {
 		for range 40 {
 			var err error
 			if n%10 == 9 {
-				m, err = p.roll(guard.Roll{If: on, Then: on, From: m.Window, To: m.Window.Slot + 1, Limit: 1000, At: now})
+				m, err = p.roll(roll{If: on, Then: on, From: m.Window, To: m.Window.Slot + 1, Limit: 1000, At: now})
 			} else {
-				m, err = p.hit(guard.Hit{If: on, Then: on, Slot: m.Window.Slot, Limit: 1000, At: now})
+				m, err = p.hit(hit{If: on, Then: on, Slot: m.Window.Slot, Limit: 1000, At: now})
 			}
 			var r *guard.Refused
 			switch {
@@ -371,10 +406,10 @@ func doneContext(p *probe) {
 	m := p.given()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := p.Hit(ctx, p.id, guard.Hit{If: on, Then: on, Slot: 100, Limit: 100, At: now}); err == nil || isRefused(err) {
+	if _, err := p.Count(ctx, p.id, hit{If: on, Then: on, Slot: 100, Limit: 100, At: now}.write()); err == nil || isRefused(err) {
 		p.Errorf("Hit with a done context: %v, want an error that is no refusal", describe(err))
 	}
-	if _, err := p.Roll(ctx, p.id, guard.Roll{If: on, Then: on, From: m.Window, To: 101, Limit: 100, At: now}); err == nil || isRefused(err) {
+	if _, err := p.Count(ctx, p.id, roll{If: on, Then: on, From: m.Window, To: 101, Limit: 100, At: now}.write()); err == nil || isRefused(err) {
 		p.Errorf("Roll with a done context: %v, want an error that is no refusal", describe(err))
 	}
 }
