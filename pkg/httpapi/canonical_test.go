@@ -64,7 +64,7 @@ func TestMoMailListAsDocumented(t *testing.T) {
 		"keyId": created["keyId"], "name": "Production API", "keyPrefix": created["keyPrefix"], "plan": "pro", "rateLimit": 100.0,
 		"lastUsed": "2026-01-15T11:30:00.000Z", "createdAt": "2026-01-15T10:30:00.000Z", "expirationTs": nil,
 		"number": 2.0, "environment": "production", "status": "active",
-		"permissions": []any{"*"}, "permissionLabels": []any{"Full Access"}, "customers": []any{}, "owner": "",
+		"permissions": []any{"*"}, "permissionLabels": []any{"Full Access"}, "customers": []any{}, "networks": []any{}, "notBefore": nil, "owner": "",
 		"isActive": true, "isPrimary": false, "canary": false, "version": 1.0, "requestCount": 1.0, "updatedAt": "2026-01-15T10:30:00.000Z",
 		"rotatedAt": nil, "previousSecretUntil": nil, "deletedAt": nil, "createdBy": "key_" + string(w.root.key.ID()),
 	}
@@ -95,9 +95,9 @@ func TestMoMailDeleteAsDocumented(t *testing.T) {
 func TestEveryFieldOfACreateIsKept(t *testing.T) {
 	w := newWorld(t, "{}")
 	data, _ := w.root.create(`{"name":"=HYPERLINK(\"x\") <img onerror=1>","environment":"staging","permissions":["customers:read","invoices:read"],
-		"customers":["cus_1"],"owner":"Zoë","plan":"pro","rateLimit":7,"expirationTs":"2026-02-01T00:00:00+01:00","isActive":false,"isPrimary":false}`)
+		"customers":["cus_1"],"owner":"Zoë","networks":["10.1.2.3/8","::1"],"plan":"pro","rateLimit":7,"notBefore":"2026-01-20T01:00:00+01:00","expirationTs":"2026-02-01T00:00:00+01:00","isActive":false,"isPrimary":false}`)
 	want := map[string]any{"name": `=HYPERLINK("x") <img onerror=1>`, "environment": "staging", "owner": "Zoë", "plan": "pro", "rateLimit": 7.0,
-		"expirationTs": "2026-01-31T23:00:00.000Z", "isActive": false, "status": "inactive", "isPrimary": false}
+		"notBefore": "2026-01-20T00:00:00.000Z", "expirationTs": "2026-01-31T23:00:00.000Z", "isActive": false, "status": "inactive", "isPrimary": false}
 	for field, v := range want {
 		if data[field] != v {
 			t.Errorf("%s is %v, want %v", field, data[field], v)
@@ -110,6 +110,9 @@ func TestEveryFieldOfACreateIsKept(t *testing.T) {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]any{"cus_1"}, data["customers"]); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]any{"10.0.0.0/8", "::1/128"}, data["networks"]); d != "" {
 		t.Error(d)
 	}
 }
@@ -127,6 +130,11 @@ func TestAPatchChangesWhatItNames(t *testing.T) {
 		{`{"owner":"ops"}`, "owner", "ops"},
 		{`{"plan":"pro"}`, "rateLimit", 100.0},
 		{`{"rateLimit":5}`, "rateLimit", 5.0},
+		{`{"notBefore":"2026-01-20T10:30:00Z"}`, "notBefore", "2026-01-20T10:30:00.000Z"},
+		{`{"owner":"ops"}`, "status", "scheduled"},
+		{`{"notBefore":null}`, "notBefore", nil},
+		{`{"networks":["2001:DB8::/32","10.1.2.3"]}`, "networks", []any{"10.1.2.3/32", "2001:db8::/32"}},
+		{`{"networks":[]}`, "networks", []any{}},
 		{`{"expirationDays":1}`, "expirationTs", "2026-01-16T10:30:00.000Z"},
 		{`{"expirationTs":null}`, "expirationTs", nil},
 		{`{"expirationTs":"2026-03-01T00:00:00Z"}`, "expirationTs", "2026-03-01T00:00:00.000Z"},
@@ -135,7 +143,7 @@ func TestAPatchChangesWhatItNames(t *testing.T) {
 		{`{"isActive":true}`, "status", "active"},
 		{`{"isPrimary":true}`, "isPrimary", true},
 	} {
-		if got := w.root.do("PATCH", path, step.body).want(200).data()[step.field]; got != step.want {
+		if got := w.root.do("PATCH", path, step.body).want(200).data()[step.field]; !cmp.Equal(got, step.want) {
 			t.Errorf("PATCH %s: %s is %v, want %v", step.body, step.field, got, step.want)
 		}
 	}

@@ -12,7 +12,10 @@ var forceParameter = parameter{name: "force", boolean: true,
 	text: "true: even if no other key could manage the account's keys afterwards."}
 
 func canonicalOperations() []operation {
-	statuses := []string{string(keys.Active), string(keys.Inactive), string(keys.Expired), string(keys.Revoked)}
+	var statuses []string
+	for _, s := range keys.Statuses() {
+		statuses = append(statuses, string(s))
+	}
 	var sorts []string
 	for _, s := range []string{"number", "name", "createdAt", "expirationTs", "lastUsed", "environment", "status"} {
 		sorts = append(sorts, s, "-"+s)

@@ -36,10 +36,12 @@ type keyView struct {
 
 	Number              int64    `json:"number" minimum:"1" maximum:"9007199254740991" doc:"The key's id on the account face."`
 	Environment         string   `json:"environment" enum:"production,staging,development" doc:"The only environment that the key works in."`
-	Status              string   `json:"status" enum:"active,inactive,expired,revoked" doc:"inactive: switched off for now. revoked: deleted for good."`
+	Status              string   `json:"status" enum:"active,scheduled,inactive,expired,revoked" doc:"scheduled: it works from notBefore on. inactive: switched off for now. revoked: deleted for good."`
 	Permissions         []string `json:"permissions" doc:"What the key may do, as resource:action."`
 	PermissionLabels    []string `json:"permissionLabels" doc:"The same, in the same order, for people."`
 	Customers           []string `json:"customers" doc:"Customers that the key is confined to; empty: every one."`
+	Networks            []string `json:"networks" doc:"Networks that the key may be used from, in CIDR notation; empty: anywhere."`
+	NotBefore           *instant `json:"notBefore" nullable:"true" doc:"When the key begins to work; null: at once."`
 	Owner               string   `json:"owner" maxLength:"100" doc:"Who is responsible for the key."`
 	IsActive            bool     `json:"isActive" doc:"The switch that revoke and activate turn."`
 	IsPrimary           bool     `json:"isPrimary" doc:"Exactly one key of an account is primary."`
@@ -92,19 +94,22 @@ type createKey struct {
 	Environment    *string           `json:"environment,omitempty" enum:"production,staging,development" doc:"Default: the caller's own."`
 	Permissions    *[]string         `json:"permissions,omitempty" maxItems:"50" doc:"Default: what the caller holds, less api_keys:…"`
 	Customers      *[]string         `json:"customers,omitempty" maxItems:"100" doc:"Customers that the key is confined to. Default: the caller's."`
+	Networks       *[]string         `json:"networks,omitempty" maxItems:"50" doc:"Networks that the key may be used from, in CIDR notation; an address without a length is that address alone. Empty: anywhere. Default: the caller's."`
 	Owner          *string           `json:"owner,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*$" doc:"Who is responsible for the key."`
 	Plan           *string           `json:"plan,omitempty" doc:"At most the account's plan."`
 	RateLimit      *integer          `json:"rateLimit,omitempty" minimum:"1" maximum:"100000000" doc:"Requests in any 60 seconds, up to the account's plan. Default: the plan's."`
+	NotBefore      optional[instant] `json:"notBefore,omitempty" doc:"When the key begins to work, 365 days from now at most. null: at once."`
 	ExpirationDays optional[integer] `json:"expirationDays,omitempty" minimum:"1" maximum:"365" doc:"Days until the key expires. null: never. Not together with expirationTs." example:"365"`
 	ExpirationTs   optional[instant] `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
 	IsActive       *bool             `json:"isActive,omitempty" doc:"Default: true."`
 	IsPrimary      *bool             `json:"isPrimary,omitempty" doc:"true takes the mark from the present primary key."`
-	Canary         *bool             `json:"canary,omitempty" doc:"true makes a decoy to leave where only an intruder looks: it never works, and whoever presents it raises the alert canary_used. It cannot be changed later, and goes with neither permissions, customers, plan, rateLimit nor isPrimary. Default: false."`
+	Canary         *bool             `json:"canary,omitempty" doc:"true makes a decoy to leave where only an intruder looks: it never works, and whoever presents it raises the alert canary_used. It cannot be changed later, and goes with neither permissions, customers, networks, notBefore, plan, rateLimit nor isPrimary. Default: false."`
 }
 
 func (b *createKey) input() keys.CreateInput {
 	in := keys.CreateInput{
 		Name: b.Name, Permissions: b.Permissions, Plan: b.Plan, RateLimit: b.RateLimit.int(),
+		NotBefore:      (*time.Time)(b.NotBefore.value),
 		ExpirationDays: b.ExpirationDays.value.int(), ExpiresAt: (*time.Time)(b.ExpirationTs.value),
 		Active: b.IsActive, Primary: b.IsPrimary, Canary: b.Canary != nil && *b.Canary, Face: keys.Canonical,
 	}
@@ -115,6 +120,9 @@ func (b *createKey) input() keys.CreateInput {
 	if b.Customers != nil {
 		in.Customers = *b.Customers
 	}
+	if b.Networks != nil {
+		in.Networks = *b.Networks
+	}
 	if b.Owner != nil {
 		in.Owner = *b.Owner
 	}
@@ -122,14 +130,17 @@ func (b *createKey) input() keys.CreateInput {
 }
 
 // patchKey is the body of a change; fields that are left out stay as they are. Of a canary
-// key's, permissions, customers, plan, rateLimit and isPrimary cannot be changed.
+// key's, permissions, customers, networks, notBefore, plan, rateLimit and isPrimary cannot be
+// changed.
 type patchKey struct {
 	Name           *string           `json:"name,omitempty" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0][^\\x00-\\x1f\\x7f-\\x9f]*$"`
 	Permissions    *[]string         `json:"permissions,omitempty" maxItems:"50"`
 	Customers      *[]string         `json:"customers,omitempty" maxItems:"100" doc:"Empty: every customer."`
+	Networks       *[]string         `json:"networks,omitempty" maxItems:"50" doc:"Empty: anywhere."`
 	Owner          *string           `json:"owner,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*$"`
 	Plan           *string           `json:"plan,omitempty"`
 	RateLimit      *integer          `json:"rateLimit,omitempty" minimum:"1" maximum:"100000000"`
+	NotBefore      optional[instant] `json:"notBefore,omitempty" doc:"When the key begins to work, 365 days from now at most. null: at once."`
 	ExpirationDays optional[integer] `json:"expirationDays,omitempty" minimum:"1" maximum:"365" doc:"Days from now. null: never. Not together with expirationTs."`
 	ExpirationTs   optional[instant] `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
 	IsActive       *bool             `json:"isActive,omitempty" doc:"false is revoke, true is activate."`
@@ -138,7 +149,7 @@ type patchKey struct {
 
 func (b *patchKey) patch() keys.Patch {
 	p := keys.Patch{
-		Name: b.Name, Permissions: b.Permissions, Customers: b.Customers, Owner: b.Owner, Plan: b.Plan,
+		Name: b.Name, Permissions: b.Permissions, Customers: b.Customers, Networks: b.Networks, Owner: b.Owner, Plan: b.Plan,
 		RateLimit: b.RateLimit.int(), ExpirationDays: b.ExpirationDays.value.int(),
 		Active: b.IsActive, Primary: b.IsPrimary,
 	}
@@ -147,6 +158,10 @@ func (b *patchKey) patch() keys.Patch {
 	if b.ExpirationTs.set || b.ExpirationDays.set && b.ExpirationDays.value == nil {
 		at := (*time.Time)(b.ExpirationTs.value)
 		p.ExpiresAt = &at
+	}
+	if b.NotBefore.set {
+		at := (*time.Time)(b.NotBefore.value)
+		p.NotBefore = &at
 	}
 	return p
 }
@@ -165,7 +180,7 @@ func (a *api) view(k *keys.Key, now time.Time) keyView {
 		LastUsed: moment(k.LastUsed), CreatedAt: instant(k.CreatedAt), ExpirationTs: moment(k.ExpiresAt),
 		Number: k.Number, Environment: string(k.Environment), Status: string(k.Status(now)),
 		Permissions: k.Permissions, PermissionLabels: a.labels(k.Permissions), Customers: k.Customers, Owner: k.Owner,
-		IsActive: k.Active, IsPrimary: k.Primary, Canary: k.Canary, Version: k.Version, RequestCount: k.Requests,
+		Networks: k.Networks, NotBefore: moment(k.NotBefore), IsActive: k.Active, IsPrimary: k.Primary, Canary: k.Canary, Version: k.Version, RequestCount: k.Requests,
 		UpdatedAt: moment(k.UpdatedAt), RotatedAt: moment(k.RotatedAt), DeletedAt: moment(k.DeletedAt),
 	}
 	if now.Before(k.Previous.Until) {

@@ -15,10 +15,11 @@ type selfView struct {
 	Name             string   `json:"name" minLength:"1" maxLength:"100"`
 	KeyPrefix        string   `json:"keyPrefix" example:"mk_a1b****"`
 	Environment      string   `json:"environment" enum:"production,staging,development"`
-	Status           string   `json:"status" enum:"active,inactive,expired,revoked"`
+	Status           string   `json:"status" enum:"active,scheduled,inactive,expired,revoked"`
 	Permissions      []string `json:"permissions"`
 	PermissionLabels []string `json:"permissionLabels"`
 	Customers        []string `json:"customers" doc:"Customers that the key is confined to; empty: every one."`
+	Networks         []string `json:"networks" doc:"Networks that the key may be used from, in CIDR notation; empty: anywhere."`
 	Plan             string   `json:"plan"`
 	RateLimit        int      `json:"rateLimit" minimum:"1" maximum:"100000000" doc:"Requests allowed in any 60 seconds."`
 	RequestCount     int64    `json:"requestCount" minimum:"0" maximum:"9007199254740991"`
@@ -40,7 +41,7 @@ func (a *api) self(c *call) (reply, error) {
 	return ok(http.StatusOK, selfView{
 		KeyID: keyID(k.ID), Name: k.Name, KeyPrefix: apikey.Mask(c.caller.Credential.Prefix(), k.ID),
 		Environment: string(k.Environment), Status: string(k.Status(c.now)),
-		Permissions: k.Permissions, PermissionLabels: a.labels(k.Permissions), Customers: k.Customers,
+		Permissions: k.Permissions, PermissionLabels: a.labels(k.Permissions), Customers: k.Customers, Networks: k.Networks,
 		Plan: k.Plan, RateLimit: k.RateLimit, RequestCount: k.Requests, LastUsed: moment(k.LastUsed),
 		CreatedAt: instant(k.CreatedAt), RotatedAt: moment(k.RotatedAt), ExpirationTs: moment(k.ExpiresAt),
 		SecretUntil: moment(c.caller.GraceUntil),
