@@ -14,12 +14,16 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 		env         keys.Environment
 		permissions []string
 		customers   []string
+		networks    []string
+		start       time.Duration // from now; 0: at once
 		inactive    bool
 		days        int
 	}
 	prod := func(p ...string) key { return key{env: keys.Production, permissions: p} }
 	dev := func(p ...string) key { return key{env: keys.Development, permissions: p} }
 	of := func(k key, customers ...string) key { k.customers = customers; return k }
+	from := func(k key, networks ...string) key { k.networks = networks; return k }
+	starts := func(k key, in time.Duration) key { k.start = in; return k }
 	off := func(k key) key { k.inactive = true; return k }
 	ends := func(k key, days int) key { k.days = days; return k }
 
@@ -33,8 +37,12 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 			if customers == nil {
 				customers = []string{}
 			}
+			networks := k.networks
+			if networks == nil {
+				networks = []string{}
+			}
 			_, err := w.Service.Create(ctx, by, keys.CreateInput{
-				Name: "x", Environment: &k.env, Permissions: &k.permissions, Customers: customers,
+				Name: "x", Environment: &k.env, Permissions: &k.permissions, Customers: customers, Networks: networks,
 			}, plain)
 			return err
 		}
@@ -47,6 +55,14 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 	}
 	grant := func(p ...string) request { return patch(keys.Patch{Permissions: &p}) }
 	confine := func(c ...string) request { return patch(keys.Patch{Customers: &c}) }
+	allowFrom := func(n ...string) request { return patch(keys.Patch{Networks: &n}) }
+	start := func(in time.Duration) request {
+		return func(w *world, by, target keys.Caller) error {
+			at := new(w.Clock.Now().Add(in))
+			return patch(keys.Patch{NotBefore: &at})(w, by, target)
+		}
+	}
+	atOnce := patch(keys.Patch{NotBefore: new((*time.Time)(nil))})
 	expire := func(days int) request { return patch(keys.Patch{ExpirationDays: &days}) }
 	forever := patch(keys.Patch{ExpiresAt: new((*time.Time)(nil))})
 	rename := patch(keys.Patch{Name: new("renamed"), Owner: new("someone")})
@@ -78,11 +94,16 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 		t.Helper()
 		w := newWorld(t, "enterprise")
 		make := func(k key) keys.Caller {
-			in := keys.CreateInput{Environment: &k.env, Permissions: &k.permissions, Customers: k.customers}
+			in := keys.CreateInput{Environment: &k.env, Permissions: &k.permissions, Customers: k.customers, Networks: k.networks}
 			if k.days > 0 {
 				in.ExpirationDays = &k.days
 			}
 			c := w.create(w.root, in)
+			if k.start != 0 {
+				if err := start(k.start)(w, w.root, c); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if k.inactive {
 				if _, _, err := w.Service.Revoke(ctx, w.root, ref(c), false, anyVersion); err != nil {
 					t.Fatal(err)
@@ -123,6 +144,29 @@ func TestNobodyGrantsWhatItDoesNotHold(t *testing.T) {
 	deny("environment", "create a staging key by a development key", dev(read, manage), none, create(key{env: keys.Staging}))
 	deny("customers", "create for another customer", of(prod(read, manage), "a"), none, create(of(prod(read), "a", "b")))
 	deny("customers", "create for every customer", of(prod(read, manage), "a"), none, create(prod(read)))
+
+	allow("create for a part of its networks", from(prod(read, manage), "10.0.0.0/8"), none, create(from(prod(read), "10.1.0.0/16", "10.2.2.2")))
+	allow("create for what its networks make together", from(prod(read, manage), "10.0.0.0/9", "10.128.0.0/9"), none, create(from(prod(read), "10.0.0.0/8")))
+	allow("create for anywhere, by whoever may do so", from(prod(read, manage), "0.0.0.0/0", "::/0"), none, create(prod(read)))
+	deny("networks", "create for a wider network", from(prod(read, manage), "10.0.0.0/8"), none, create(from(prod(read), "10.0.0.0/7")))
+	deny("networks", "create for another network", from(prod(read, manage), "10.0.0.0/8"), none, create(from(prod(read), "10.0.0.0/8", "::1")))
+	deny("networks", "create for anywhere", from(prod(read, manage), "10.0.0.0/8"), none, create(prod(read)))
+	deny("networks", "create for anywhere with no IPv6", from(prod(read, manage), "0.0.0.0/0"), none, create(prod(read)))
+
+	// Networks and times of a key that is there.
+	allow("confine a stronger key to a network", prod(manage), prod(read), allowFrom("10.0.0.0/8"))
+	allow("confine it to fewer", prod(manage), from(prod(read), "10.0.0.0/8", "::/0"), allowFrom("10.1.2.3"))
+	allow("add a network", prod(read, manage), from(prod(read), "10.0.0.0/8"), allowFrom("10.0.0.0/8", "::1"))
+	deny("permissions", "add a network to a stronger key", prod(manage), from(prod(read), "10.0.0.0/8"), allowFrom("10.0.0.0/8", "::1"))
+	deny("networks", "add a network that it has not", from(prod(read, manage), "10.0.0.0/8"), from(prod(read), "10.0.0.0/8"), allowFrom("10.0.0.0/8", "::1"))
+	deny("networks", "lift the confinement", from(prod(read, manage), "10.0.0.0/8"), from(prod(read), "10.0.0.0/8"), allowFrom())
+	deny("networks", "add a permission to a key of anywhere", from(prod(read, manage), "10.0.0.0/8"), prod(), grant(read))
+	deny("networks", "a new secret of a key of anywhere", from(prod(read, manage), "10.0.0.0/8"), prod(read), regenerate)
+	allow("put off a stronger key", prod(manage), prod(read), start(time.Hour))
+	allow("put it off further", prod(manage), starts(prod(read), time.Hour), start(2*time.Hour))
+	allow("let it start sooner", prod(read, manage), starts(prod(read), time.Hour), start(time.Minute))
+	deny("permissions", "let a stronger key start sooner", prod(manage), starts(prod(read), time.Hour), start(time.Minute))
+	deny("permissions", "let a stronger key start at once", prod(manage), starts(prod(read), time.Hour), atOnce)
 
 	// Permissions and customers of a key that is there.
 	allow("add what it holds", prod(read, write, manage), prod(read), grant(read, write))

@@ -75,6 +75,11 @@ func TestStatusAndReasonFollowTheKeysState(t *testing.T) {
 		"inactive and expired":        {func(k *Key) { k.Active, k.ExpiresAt = false, now }, "staging", 2, Inactive, ReasonInactive},
 		"expires now":                 {func(k *Key) { k.ExpiresAt = now }, "staging", 2, Expired, ReasonExpired},
 		"expires in a millisecond":    {func(k *Key) { k.ExpiresAt = now.Add(time.Millisecond) }, "staging", 2, Active, OK},
+		"starts now":                  {func(k *Key) { k.NotBefore = now }, "staging", 2, Active, OK},
+		"starts in a millisecond":     {func(k *Key) { k.NotBefore = now.Add(time.Millisecond) }, "staging", 2, Scheduled, ReasonNotYet},
+		"to come, but inactive":       {func(k *Key) { k.Active, k.NotBefore = false, now.Add(1) }, "staging", 2, Inactive, ReasonInactive},
+		"to come, with an old secret": {func(k *Key) { k.NotBefore = now.Add(1) }, "staging", 1, Scheduled, ReasonSecret},
+		"to come, on another stage":   {func(k *Key) { k.NotBefore = now.Add(1) }, "production", 2, Scheduled, ReasonNotYet},
 		"a generation to come":        {func(*Key) {}, "staging", 3, Active, ReasonSecret},
 		"no generation":               {func(*Key) {}, "staging", 0, Active, ReasonSecret},
 		"an old secret":               {func(*Key) {}, "staging", 1, Active, ReasonSecret},
@@ -87,7 +92,7 @@ func TestStatusAndReasonFollowTheKeysState(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := Key{
-				ID: "abcdefgh", AccountID: "acct", Environment: Staging, Active: true, Permissions: []string{"*"}, RateLimit: 7,
+				ID: "abcdefgh", AccountID: "acct", Environment: Staging, Active: true, Permissions: []string{"*"}, Networks: []string{"::/0"}, RateLimit: 7,
 				Verdict: 5, Generation: 2, Secret: Secret{Generation: 2},
 			}
 			tt.edit(&k)
@@ -102,7 +107,7 @@ func TestStatusAndReasonFollowTheKeysState(t *testing.T) {
 			if tt.reason == OK {
 				want = Identity{
 					KeyID: k.ID, AccountID: "acct", Environment: Staging, Permissions: []string{"*"},
-					Verdict: 5, Generation: tt.gen, Limit: 7, ExpiresAt: k.ExpiresAt,
+					Networks: []string{"::/0"}, Verdict: 5, Generation: tt.gen, Limit: 7, ExpiresAt: k.ExpiresAt,
 				}
 				if tt.gen == 1 {
 					want.GraceUntil = k.Previous.Until

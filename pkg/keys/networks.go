@@ -25,11 +25,11 @@ const MaxNetworks = 50
 // IPv4-mapped prefix that is shorter than the mapping itself.
 func ParseNetwork(s string) (p netip.Prefix, ok bool) {
 	if addr, err := netip.ParseAddr(s); err == nil {
+		if addr.Zone() != "" {
+			return netip.Prefix{}, false
+		}
 		p = netip.PrefixFrom(addr, addr.BitLen())
 	} else if p, err = netip.ParsePrefix(s); err != nil {
-		return netip.Prefix{}, false
-	}
-	if p.Addr().Zone() != "" {
 		return netip.Prefix{}, false
 	}
 	if p.Addr().Is4In6() {
