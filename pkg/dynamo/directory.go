@@ -38,8 +38,8 @@ func NewDirectory(client *dynamodb.Client, table string, timeout time.Duration) 
 
 // directoryFields are what a key from a Directory has, besides its Version.
 var directoryFields = []string{
-	attrID, attrAccount, attrEnv, attrActive, attrDeleted, attrCanary, attrCreated, attrRotated, attrNotBefore, attrExpires,
-	attrVersion,
+	attrID, attrAccount, attrEnv, attrActive, attrDeleted, attrCanary, attrPerms, attrCreated, attrVerdictAt, attrRotated,
+	attrNotBefore, attrExpires, attrVersion, attrGen, attrGen0, attrUntil0,
 }
 
 // DirectoryAttributes are all attributes that a Directory's requests name, for a role's
@@ -59,8 +59,8 @@ func projection() (expression *string, names map[string]string) {
 	return aws.String("#" + strings.Join(directoryFields, ", #")), names
 }
 
-// Key implements usage.Keys: the key's ID, AccountID, Environment, Active, Deleted, Canary,
-// Version and its times, strongly consistent; keys.ErrNotFound.
+// Key implements usage.Keys and alert.Keys: all that keys.Identify looks at, and the key's
+// permissions, version and times, strongly consistent; keys.ErrNotFound.
 func (d *Directory) Key(ctx context.Context, id apikey.ID) (k keys.Key, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()

@@ -41,7 +41,10 @@ func small(o *dynamodb.Options) {
 func listed(k keys.Key) keys.Key {
 	return keys.Key{
 		ID: k.ID, AccountID: k.AccountID, Environment: k.Environment, Active: k.Active, Deleted: k.Deleted, Canary: k.Canary,
-		CreatedAt: k.CreatedAt, RotatedAt: k.RotatedAt, ExpiresAt: k.ExpiresAt, Version: k.Version,
+		Permissions: k.Permissions, CreatedAt: k.CreatedAt, VerdictAt: k.VerdictAt, RotatedAt: k.RotatedAt,
+		NotBefore: k.NotBefore, ExpiresAt: k.ExpiresAt, Version: k.Version, Generation: k.Generation,
+		Secret:   keys.Secret{Generation: k.Secret.Generation},
+		Previous: keys.Secret{Generation: k.Previous.Generation, Until: k.Previous.Until},
 	}
 }
 

@@ -31,6 +31,7 @@ func putKey(it item, k *keys.Key) {
 	putText(it, attrBy, string(k.CreatedBy))
 	putTime(it, attrCreated, k.CreatedAt)
 	putTime(it, attrUpdated, k.UpdatedAt)
+	putTime(it, attrVerdictAt, k.VerdictAt)
 	putTime(it, attrRotated, k.RotatedAt)
 	putTime(it, attrNotBefore, k.NotBefore)
 	putTime(it, attrExpires, k.ExpiresAt)
@@ -48,7 +49,7 @@ func putKey(it item, k *keys.Key) {
 // an item to a new state has to remove if the state lacks it.
 var rowAttributes = []string{
 	attrName, attrPerms, attrCustomers, attrFrom, attrNotBefore, attrOwner, attrPlan, attrLimit, attrLimitNamed, attrActive, attrPrimary,
-	attrDeleted, attrCanary, attrFace, attrBy, attrCreated, attrUpdated, attrRotated, attrExpires, attrDeletedAt,
+	attrDeleted, attrCanary, attrFace, attrBy, attrCreated, attrUpdated, attrVerdictAt, attrRotated, attrExpires, attrDeletedAt,
 	attrPrefix, attrGen0, attrPrefix0, attrUntil0, TTLAttribute,
 }
 
@@ -92,6 +93,7 @@ func readKey(it item) (keys.Key, error) {
 		CreatedBy:   apikey.ID(r.text(attrBy)),
 		CreatedAt:   r.time(attrCreated),
 		UpdatedAt:   r.time(attrUpdated),
+		VerdictAt:   r.time(attrVerdictAt),
 		RotatedAt:   r.time(attrRotated),
 		NotBefore:   r.time(attrNotBefore),
 		ExpiresAt:   r.time(attrExpires),

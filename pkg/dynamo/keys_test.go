@@ -136,7 +136,7 @@ func TestABrokenItemIsAnErrorWhateverIsBroken(t *testing.T) {
 	k := c.key
 	k.ID, k.Number, k.Primary = apikey.NewID(), 2, true
 	k.Permissions, k.Customers, k.Owner, k.LimitNamed, k.Deleted = []string{"a:b"}, []string{"c"}, "o", true, true
-	k.Face, k.CreatedBy, k.CreatedAt, k.UpdatedAt, k.RotatedAt, k.ExpiresAt, k.DeletedAt = keys.Canonical, "createdX", base, base, base, base, base
+	k.Face, k.CreatedBy, k.CreatedAt, k.UpdatedAt, k.VerdictAt, k.RotatedAt, k.ExpiresAt, k.DeletedAt = keys.Canonical, "createdX", base, base, base, base, base, base
 	k.Previous = keys.Secret{Generation: 7, Prefix: "p", Until: base, Digest: apikey.Digest{2}, Pepper: "p0"}
 	c.wire.reset(nil)
 	if err := c.Commit(t.Context(), keys.Change{Keys: []keys.KeyWrite{{New: k, SecretChanged: true}}, Audit: c.event("key.create")}); err != nil {

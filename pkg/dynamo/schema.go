@@ -35,7 +35,7 @@
 // What is empty, false or zero is left out.
 //
 //	key item     id num acct name env perms custs networks notBefore owner plan limit limitNamed active primary
-//	             deleted canary face by created updated rotated expires deletedAt version verdict ttl
+//	             deleted canary face by created updated verdictAt rotated expires deletedAt version verdict ttl
 //	             gen prefix            the live secret: generation, prefix as issued
 //	             digest pepper         and what a re-digest replaces; in no list row
 //	             gen0 prefix0 until0   the secret before, while its grace lasts
@@ -137,6 +137,7 @@ const (
 	attrBy         = "by"
 	attrCreated    = "created"
 	attrUpdated    = "updated"
+	attrVerdictAt  = "verdictAt"
 	attrRotated    = "rotated"
 	attrExpires    = "expires"
 	attrDeletedAt  = "deletedAt"

@@ -26,7 +26,7 @@ func TestACanaryKeyLooksLikeAKeyAndHoldsNothing(t *testing.T) {
 	same(t, "answer", out.Key, keys.Key{
 		ID: out.Plaintext.ID(), Number: 2, AccountID: w.root.AccountID, Name: "backup", Environment: keys.Staging, Owner: "Zoë",
 		Plan: "free", RateLimit: 20, Active: true, Canary: true, Face: keys.Canonical, CreatedBy: w.root.KeyID,
-		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(30 * 24 * time.Hour), Version: 1, Verdict: 1, Generation: 1,
+		CreatedAt: now, UpdatedAt: now, VerdictAt: now, ExpiresAt: now.Add(30 * 24 * time.Hour), Version: 1, Verdict: 1, Generation: 1,
 		Secret: keys.Secret{Generation: 1, Prefix: "kr_stage"},
 	})
 	if stored := w.key(out.Key.ID); !stored.Canary || len(stored.Permissions)+len(stored.Customers) > 0 {
@@ -106,6 +106,8 @@ func TestWhatACanaryKeyCannotHaveIsRefusedByName(t *testing.T) {
 		{keys.CreateInput{Permissions: &[]string{}}, keys.Patch{Permissions: &[]string{}}, "permissions"},
 		{keys.CreateInput{Permissions: &[]string{"customers:read"}}, keys.Patch{Permissions: &[]string{"customers:read"}}, "permissions"},
 		{keys.CreateInput{Customers: []string{}}, keys.Patch{Customers: &[]string{}}, "customers"},
+		{keys.CreateInput{Networks: []string{}}, keys.Patch{Networks: &[]string{}}, "networks"},
+		{keys.CreateInput{NotBefore: new(w.Clock.Now())}, keys.Patch{NotBefore: new((*time.Time)(nil))}, "notBefore"},
 		{keys.CreateInput{Plan: new("pro")}, keys.Patch{Plan: new("pro")}, "plan"},
 		{keys.CreateInput{RateLimit: new(5)}, keys.Patch{RateLimit: new(5)}, "rateLimit"},
 		{keys.CreateInput{Primary: new(true)}, keys.Patch{Primary: new(true)}, "isPrimary"},

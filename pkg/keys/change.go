@@ -17,9 +17,9 @@ import (
 // versions that it read. If it lost a race it starts over from the reading, after a wait
 // that is random up to a bound that doubles (full jitter:
 // aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). Then the meters are
-// settled, then the answer goes out; a crash in between is repaired by the stream
-// function, and by repeating the request, which settles again although it has nothing
-// left to write.
+// settled, then who keeps copies of verdicts is told ([Config].Changed), then the answer
+// goes out; a crash in between is repaired by the stream function, and its meters also by
+// repeating the request, which settles again although it has nothing left to write.
 const (
 	attempts    = 24
 	firstWait   = 5 * time.Millisecond // 24 attempts wait 2.3 s on average, 4.6 s at most
@@ -33,6 +33,7 @@ const (
 type decision struct {
 	change *Change // nil: nothing is left to write
 	settle []Key   // whose meters must say what these say
+	moved  []Key   // of the change, those with a new verdict
 }
 
 // change carries an operation through its attempts. A nil caller is the admin function.
@@ -74,7 +75,11 @@ func (s *Service) attempt(ctx context.Context, c *Caller, decide func(now time.T
 		err = s.cfg.Store.Commit(ctx, *d.change)
 		switch {
 		case err == nil:
-			return s.settle(ctx, d.settle)
+			err = s.settle(ctx, d.settle)
+			if len(d.moved) > 0 {
+				s.cfg.Changed(ctx, d.moved)
+			}
+			return err
 		case !errors.As(err, &conflict):
 			return err
 		case conflict.Caller && c != nil:
@@ -146,7 +151,7 @@ func step(was *Key, k *Key, now time.Time) (before, after map[string]string) {
 	}
 	k.Version, k.UpdatedAt = was.Version+1, now
 	if verdictDiffers(was, k) {
-		k.Verdict = was.Verdict + 1
+		k.Verdict, k.VerdictAt = was.Verdict+1, now
 	}
 	return before, after
 }

@@ -162,7 +162,7 @@ func (s *Service) add(ctx context.Context, a Account, maxKeys int, k Key, now ti
 	}
 	k.Number = next.NextNumber
 	next.NextNumber++
-	k.CreatedAt, k.UpdatedAt = now, now
+	k.CreatedAt, k.UpdatedAt, k.VerdictAt = now, now, now
 	k.Version, k.Verdict = 1, 1
 	plaintext, err := s.mint(ctx, &k)
 	if err != nil {

@@ -42,7 +42,7 @@ func (s *Service) Delete(ctx context.Context, c Caller, r Ref, cond Conditions) 
 				Keys:  []KeyWrite{{New: k, Was: was.Version}},
 				Audit: s.event(c.KeyID, "key.delete", &k, before, after, now),
 			},
-			settle: []Key{k},
+			settle: []Key{k}, moved: []Key{k},
 		}, nil
 	})
 	if err == nil && gone {

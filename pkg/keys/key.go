@@ -102,6 +102,7 @@ type Key struct {
 	CreatedBy   apikey.ID // key that created it; empty: the admin function
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	VerdictAt   time.Time // of the last change of Verdict: UpdatedAt, or earlier
 	RotatedAt   time.Time
 	NotBefore   time.Time // it works from then on; always before ExpiresAt
 	ExpiresAt   time.Time

@@ -220,7 +220,7 @@ func TestCreateAccountMakesAnAccountWithItsRootKey(t *testing.T) {
 	same(t, "root key", root.Key, keys.Key{
 		ID: root.Plaintext.ID(), Number: 1, AccountID: "acme-1", Name: "Root key", Environment: keys.Production,
 		Permissions: []string{"*", "api_keys:*"}, Plan: "pro", RateLimit: 100, Active: true, Primary: true,
-		Face: keys.Canonical, CreatedAt: now, UpdatedAt: now, Version: 1, Verdict: 1, Generation: 1,
+		Face: keys.Canonical, CreatedAt: now, UpdatedAt: now, VerdictAt: now, Version: 1, Verdict: 1, Generation: 1,
 		Secret: keys.Secret{Generation: 1, Prefix: "kr_live"},
 	})
 	c := w.MustLogin(t, root.Plaintext)

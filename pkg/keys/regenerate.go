@@ -54,7 +54,7 @@ func (s *Service) Regenerate(ctx context.Context, c Caller, r Ref, grace time.Du
 			return decision{}, err
 		}
 		out = issued
-		return decision{change: change, settle: []Key{k}}, nil
+		return decision{change: change, settle: []Key{k}, moved: []Key{k}}, nil
 	})
 	if err != nil {
 		return Issued{}, err

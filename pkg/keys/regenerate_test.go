@@ -24,7 +24,7 @@ func TestRegenerateKeepsEverythingButTheSecret(t *testing.T) {
 	}
 	want := before
 	want.Generation, want.Version, want.Verdict = 2, 2, 2
-	want.RotatedAt, want.UpdatedAt = w.Clock.Now(), w.Clock.Now()
+	want.RotatedAt, want.UpdatedAt, want.VerdictAt = w.Clock.Now(), w.Clock.Now(), w.Clock.Now()
 	want.Secret = keys.Secret{Generation: 2, Prefix: "kr_live"}
 	same(t, "answer", out.Key, want)
 	w.refused(target.Credential, keys.ReasonSecret)

@@ -62,7 +62,7 @@ func (s *Service) revokeDescendants(ctx context.Context, c *Caller, root apikey.
 			if first {
 				settle = append(off, batch...)
 			}
-			return decision{change: change, settle: settle}, nil
+			return decision{change: change, settle: settle, moved: batch}, nil
 		})
 		if err != nil {
 			return more, err

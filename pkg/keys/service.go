@@ -28,6 +28,10 @@ type Config struct {
 	// Known reports whether a permission may be granted: one of the catalogue, or a
 	// wildcard over it.
 	Known func(permission string) bool
+	// Changed is told of keys whose verdict a change has moved, when it is committed and on
+	// their meters, or could not be brought there; before the answer goes out. It cannot
+	// fail: what it does must be made good by others where it does not succeed. Nil: nobody.
+	Changed func(ctx context.Context, moved []Key)
 	// Clock defaults to time.Now.
 	Clock func() time.Time
 	// Sleep waits between attempts; it returns early with ctx's error.
@@ -45,6 +49,9 @@ type Service struct {
 
 // NewService returns a Service.
 func NewService(c Config) *Service {
+	if c.Changed == nil {
+		c.Changed = func(context.Context, []Key) {}
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

@@ -87,7 +87,11 @@ func (s *Service) update(ctx context.Context, c *Caller, r Ref, p Patch, cond Co
 			}
 		}
 		change.Keys = append(change.Keys, KeyWrite{New: k, Was: was.Version})
-		return decision{change: change, settle: []Key{k}}, nil
+		d := decision{change: change, settle: []Key{k}}
+		if k.Verdict != was.Verdict {
+			d.moved = d.settle
+		}
+		return d, nil
 	})
 	if err != nil {
 		return Key{}, err

@@ -325,7 +325,7 @@ func stored(t time.Time) time.Time {
 
 func cloneKey(k keys.Key) keys.Key {
 	k.Permissions, k.Customers, k.Networks = slices.Clone(k.Permissions), slices.Clone(k.Customers), slices.Clone(k.Networks)
-	for _, t := range []*time.Time{&k.CreatedAt, &k.UpdatedAt, &k.RotatedAt, &k.NotBefore, &k.ExpiresAt, &k.DeletedAt, &k.Previous.Until} {
+	for _, t := range []*time.Time{&k.CreatedAt, &k.UpdatedAt, &k.VerdictAt, &k.RotatedAt, &k.NotBefore, &k.ExpiresAt, &k.DeletedAt, &k.Previous.Until} {
 		*t = stored(*t)
 	}
 	k.Secret.Until = time.Time{}

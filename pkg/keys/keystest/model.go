@@ -119,7 +119,7 @@ func newModel(t *rapid.T, store Store) *model {
 	m.keys = []*modelKey{{secrets: []apikey.Key{root.Plaintext}, Key: keys.Key{
 		ID: root.Plaintext.ID(), Number: 1, AccountID: a.ID, Name: "Root key", Environment: keys.Production,
 		Permissions: []string{"*", "api_keys:*"}, Plan: plan, RateLimit: modelPlans[plan].RateLimit,
-		Active: true, Primary: true, Face: keys.Canonical, CreatedAt: m.now(), UpdatedAt: m.now(),
+		Active: true, Primary: true, Face: keys.Canonical, CreatedAt: m.now(), UpdatedAt: m.now(), VerdictAt: m.now(),
 		Version: 1, Verdict: 1, Generation: 1, Secret: keys.Secret{Generation: 1, Prefix: "kr_live"},
 	}}}
 	m.events = 1
@@ -395,6 +395,7 @@ func (m *model) set(k *modelKey, next keys.Key) bool {
 	}
 	if !reflect.DeepEqual(verdict(next), verdict(k.Key)) {
 		next.Verdict++
+		next.VerdictAt = m.now()
 	}
 	next.Version++
 	next.UpdatedAt = m.now()

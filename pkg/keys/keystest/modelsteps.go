@@ -210,7 +210,7 @@ func (m *model) createAs(t *rapid.T, c *modelKey, who keys.Caller, no refusals, 
 	}
 	want := &modelKey{Key: keys.Key{
 		Number: int64(len(m.keys) + 1), AccountID: m.account.ID, Environment: c.Environment, Customers: c.Customers, Networks: c.Networks,
-		Plan: "free", Active: true, Face: face, CreatedBy: c.ID, CreatedAt: m.now(), UpdatedAt: m.now(),
+		Plan: "free", Active: true, Face: face, CreatedBy: c.ID, CreatedAt: m.now(), UpdatedAt: m.now(), VerdictAt: m.now(),
 		Version: 1, Verdict: 1, Generation: 1,
 	}}
 	if face == "" {

@@ -82,7 +82,7 @@ func (f *fixture) newKey(number int64) keys.Key {
 		Networks: []string{"10.0.0.0/8", "2001:db8::/32"},
 		Owner:    "Ärger & Söhne", Plan: "pro", RateLimit: 123, LimitNamed: true, Active: true, Canary: true,
 		Face: keys.AccountFace, CreatedBy: "createdX",
-		CreatedAt: at(1), UpdatedAt: at(2), RotatedAt: at(3), NotBefore: at(4), ExpiresAt: at(60 * 24),
+		CreatedAt: at(1), UpdatedAt: at(2), VerdictAt: at(1), RotatedAt: at(3), NotBefore: at(4), ExpiresAt: at(60 * 24),
 		Version: 1, Verdict: 1, Generation: 2,
 		Secret:   keys.Secret{Generation: 2, Digest: randomDigest(), Pepper: "p2", Prefix: "kr_live"},
 		Previous: keys.Secret{Generation: 1, Digest: randomDigest(), Pepper: "p1", Prefix: "kr_old", Until: at(90)},
