@@ -3,11 +3,13 @@
 # make build  dist/bootstrap, the binary that Lambda runs
 # make clean  throws away what was built and all local data
 #
-# make run takes CONFIG= (a name in infra/presets or a file), PORT=, ROUTES= (a route table)
-# and LOCAL_DIR= (where data and the root key are kept).
+# make run takes CONFIG= (a name in infra/presets or a file), PORT=, ROUTES= (a route table),
+# LAMBDAS= (a directory with the functions that it names, NAME/bootstrap) and LOCAL_DIR= (where
+# data and the root key are kept).
 CONFIG ?= default
 PORT ?= 8787
 ROUTES ?=
+LAMBDAS ?=
 LOCAL_DIR ?= .local
 
 # What the binaries are made of. Asking make first saves a restart the second that go
@@ -17,7 +19,7 @@ SOURCES := go.mod go.sum $(shell find authorizer functions infra pkg -type f ! -
 .PHONY: run build test test-go clean
 
 run: dist/bootstrap dist/local
-	@exec dist/local -config '$(CONFIG)' -port '$(PORT)' -routes '$(ROUTES)' -dir '$(LOCAL_DIR)'
+	@exec dist/local -config '$(CONFIG)' -port '$(PORT)' -routes '$(ROUTES)' -lambdas '$(LAMBDAS)' -dir '$(LOCAL_DIR)'
 
 build: dist/bootstrap
 

@@ -58,6 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	name := flags.String("config", "default", "a configuration: the name of one in infra/presets, or a file")
 	port := flags.String("port", strconv.Itoa(defaultPort), "port on loopback; 0 picks a free one")
 	routes := flags.String("routes", "", "a route table instead of the sample's")
+	lambdas := flags.String("lambdas", "", "a directory with the functions that the route table names: NAME/bootstrap")
 	dir := flags.String("dir", ".local", "where data, peppers and the root key are kept")
 	bootstrap := flags.String("bootstrap", "dist/bootstrap", "the bootstrap binary")
 	if err := flags.Parse(args); err != nil {
@@ -79,6 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	begun := time.Now()
 	s, err := stack.Start(ctx, stack.Options{
 		Bootstrap: *bootstrap, Dir: *dir, Settings: settings, RoutesFile: *routes, Port: int(number), Log: stderr,
+		LambdaDir: *lambdas, LambdaEndpoint: os.Getenv("AWS_ENDPOINT_URL_LAMBDA"),
 		Progress: func(format string, a ...any) { fmt.Fprintf(stdout, format+"\n", a...) },
 	})
 	if err != nil {

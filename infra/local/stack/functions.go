@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
+	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
 // Functions that no route names.
@@ -19,6 +20,9 @@ const (
 	usageFunction      = "usage"
 	notifyFunction     = "notify"
 )
+
+// integrationTime is what API Gateway gives a function that a route names.
+const integrationTime = 29 * time.Second
 
 // background are the functions that no request waits for: one process at most, and that
 // with the first invocation.
@@ -43,6 +47,9 @@ func (s *Stack) startFunctions(ctx context.Context, o Options) error {
 			f.Timeout = 5 * time.Minute // infra's; a batch has many writes
 		case notifyFunction:
 			f.Timeout = time.Minute
+		case route.Forward:
+			// Infra's. A process that waits for an upstream is busy and costs nothing else.
+			f.Timeout, f.MaxProcesses = integrationTime, 32
 		}
 		if o.Function != nil {
 			o.Function(&f)
@@ -96,6 +103,10 @@ func (s *Stack) environment(function string, o Options) map[string]string {
 		env["ALERTS_TABLE"] = s.Config.AlertsTable
 		env["WEBHOOKS_ANYWHERE"] = "true"
 		env["METRICS_NAMESPACE"] = metricsNamespace
+	case route.Forward:
+		if s.Config.LambdaEndpoint != "" {
+			env["AWS_ENDPOINT_URL_LAMBDA"] = s.Config.LambdaEndpoint
+		}
 	default:
 		env["SAMPLE_TABLE"] = s.Config.SampleTable
 	}

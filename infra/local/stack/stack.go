@@ -72,7 +72,11 @@ type Options struct {
 
 	Settings   []byte // of the deployment, in JSON: a preset's text; default: all defaults
 	RoutesFile string // a user's route table; default: the sample's
-	Port       int    // of the gateway on loopback; 0 picks a free one
+	// LambdaDir has the functions that a user's route table names for upstreams: the program
+	// NAME/bootstrap for …:function:NAME. LambdaEndpoint is Lambda itself, or what stands in
+	// for it, and goes before LambdaDir.
+	LambdaDir, LambdaEndpoint string
+	Port                      int // of the gateway on loopback; 0 picks a free one
 
 	// DynamoDB is the URL of one that runs already. By default one is started, with its
 	// data in Dir, or InMemory.
@@ -204,6 +208,9 @@ func (s *Stack) start(ctx context.Context, o Options) error {
 		return err
 	}
 	if err := s.startSecrets(); err != nil {
+		return err
+	}
+	if err := s.startLambdas(o); err != nil {
 		return err
 	}
 	if err := s.startFunctions(ctx, o); err != nil {
@@ -346,7 +353,8 @@ func (s *Stack) serve(o Options, listeners []net.Listener) error {
 	s.Gateway = gateway.New(gateway.Options{
 		Table: s.Table, Stages: s.Stages, DefaultStage: s.DefaultStage(), Invoke: s.Lambda.Invoke,
 		AuthorizerTTL: ttl, IntegrationTimeout: o.IntegrationTimeout, CORSOrigins: s.Settings.CORSOrigins,
-		Region: region, AccountID: awsAccount, Port: strconv.Itoa(s.Port),
+		BinaryMediaTypes: s.Table.BinaryMediaTypes(),
+		Region:           region, AccountID: awsAccount, Port: strconv.Itoa(s.Port),
 		AccessLog: func(e gateway.Entry) {
 			if line, err := json.Marshal(e); err == nil {
 				log.write(line)
