@@ -27,6 +27,7 @@ import (
 	"github.com/keyreeve/keyreeve/functions/proxy"
 	"github.com/keyreeve/keyreeve/functions/stream"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/flush"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/guard/guardtest"
 	"github.com/keyreeve/keyreeve/pkg/keys"
@@ -218,7 +219,7 @@ func TestTheStreamBatchSettlesItsKeyOnce(t *testing.T) {
 		t.Errorf("records (-want +got)\n%s", diff)
 	}
 	key := newKey(t)
-	out, err := stream.New(key, slog.New(slog.DiscardHandler)).Invoke(t.Context(), key.put(read(t, streamEvent)))
+	out, err := stream.New(key, flush.New(flush.Config{}), slog.New(slog.DiscardHandler)).Invoke(t.Context(), key.put(read(t, streamEvent)))
 	if err != nil {
 		t.Fatal(err)
 	}

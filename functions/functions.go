@@ -64,8 +64,11 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 			Alerts: alerts, Metrics: w.metrics(), Log: w.log,
 		}), nil
 	},
-	"stream": func(w *wiring) (lambda.Handler, error) { return stream.New(w.keyStore(), w.log), nil },
-	"admin":  func(w *wiring) (lambda.Handler, error) { return admin.New(w.service(), w.ring, time.Now), nil },
+	"stream": func(w *wiring) (lambda.Handler, error) { return stream.New(w.keyStore(), w.flusher(), w.log), nil },
+	"flush": func(w *wiring) (lambda.Handler, error) {
+		return stream.NewLater(w.flusher(), w.cfg.AuthorizerTimeout, w.log), nil
+	},
+	"admin": func(w *wiring) (lambda.Handler, error) { return admin.New(w.service(), w.ring, time.Now), nil },
 }
 
 func names() []string { return slices.Sorted(maps.Keys(functions)) }

@@ -88,6 +88,7 @@ func (w *wiring) metrics() *emf.Writer { return emf.New(os.Stdout, w.cfg.Metrics
 func (w *wiring) service() *keys.Service {
 	return keys.NewService(keys.Config{
 		Store: w.keyStore(), Peppers: w.peppers, Settings: w.cfg.Settings, Known: w.table.KnownPermission,
+		Changed: w.flusher().AtOnce,
 	})
 }
 

@@ -48,10 +48,21 @@ type Config struct {
 	// their own machine.
 	WebhooksAnywhere bool
 
+	// RestAPIID names the REST API whose authorizers' caches are flushed when a key changes:
+	// REST_API_ID; empty: nothing is flushed. APIGatewayEndpoint replaces the endpoint of the
+	// call, as above: AWS_ENDPOINT_URL_API_GATEWAY.
+	RestAPIID, APIGatewayEndpoint string
+	// AuthorizerTimeout is how long the function authorizer may work: AUTHORIZER_TIMEOUT,
+	// the default below.
+	AuthorizerTimeout time.Duration
+
 	// StoreTimeout bounds one call to DynamoDB, retries included: STORE_TIMEOUT, a Go
 	// duration, 2s by default.
 	StoreTimeout time.Duration
 }
+
+// AuthorizerTimeout is the function authorizer's where nothing else is said.
+const AuthorizerTimeout = 10 * time.Second
 
 // Load reads the environment through getenv (os.Getenv). The error lists every variable
 // that is missing or wrong by its name and quotes no value.
@@ -67,7 +78,8 @@ func Load(getenv func(string) string) (Config, error) {
 		SecretsManagerEndpoint: l.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
 		EventBridgeEndpoint:    l.endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"),
 		LambdaEndpoint:         l.endpoint("AWS_ENDPOINT_URL_LAMBDA"),
-		StoreTimeout:           2 * time.Second,
+		RestAPIID:              getenv("REST_API_ID"),
+		APIGatewayEndpoint:     l.endpoint("AWS_ENDPOINT_URL_API_GATEWAY"),
 		EventBus:               getenv("EVENT_BUS"),
 		MetricsNamespace:       cmp.Or(getenv("METRICS_NAMESPACE"), "Keyreeve"),
 		WebhooksAnywhere:       getenv("WEBHOOKS_ANYWHERE") == "true",
@@ -88,11 +100,8 @@ func Load(getenv func(string) string) (Config, error) {
 	if c.Settings, err = ParseSettings([]byte(settings)); err != nil {
 		l.errs = append(l.errs, fmt.Errorf("environment: KEYREEVE_SETTINGS: %w", err))
 	}
-	if v := getenv("STORE_TIMEOUT"); v != "" {
-		if c.StoreTimeout, err = time.ParseDuration(v); err != nil || c.StoreTimeout <= 0 {
-			l.fail("STORE_TIMEOUT", "want a positive duration such as 2s")
-		}
-	}
+	c.StoreTimeout = l.duration("STORE_TIMEOUT", 2*time.Second)
+	c.AuthorizerTimeout = l.duration("AUTHORIZER_TIMEOUT", AuthorizerTimeout)
 	if len(l.errs) > 0 {
 		return Config{}, errors.Join(l.errs...)
 	}
@@ -121,6 +130,19 @@ func (l *loader) need(name string) string {
 		l.fail(name, "is not set")
 	}
 	return v
+}
+
+// duration reads a time that is more than none.
+func (l *loader) duration(name string, otherwise time.Duration) time.Duration {
+	v := l.getenv(name)
+	if v == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		l.fail(name, "want a positive duration such as 2s")
+	}
+	return d
 }
 
 // endpoint reads what replaces one service's endpoint, or every service's

@@ -27,7 +27,7 @@ func TestAWholeEnvironment(t *testing.T) {
 		"_HANDLER": "sample", "SAMPLE_TABLE": "s", "ROUTES_FILE": "/var/task/routes.json", "AWS_SESSION_TOKEN": "token",
 		"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000", "AWS_ENDPOINT_URL": "https://emulator.example",
 		"AWS_ENDPOINT_URL_EVENTBRIDGE": "http://127.0.0.1:8001", "AWS_ENDPOINT_URL_LAMBDA": "http://127.0.0.1:8002", "EVENT_BUS": "alerts", "METRICS_NAMESPACE": "Mine", "WEBHOOKS_ANYWHERE": "true",
-		"STORE_TIMEOUT": "750ms", "KEYREEVE_SETTINGS": `{"sharedStage": true}`,
+		"STORE_TIMEOUT": "750ms", "REST_API_ID": "a1b2c3", "AWS_ENDPOINT_URL_API_GATEWAY": "http://127.0.0.1:8003", "AUTHORIZER_TIMEOUT": "3s", "KEYREEVE_SETTINGS": `{"sharedStage": true}`,
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +40,7 @@ func TestAWholeEnvironment(t *testing.T) {
 		AccessKeyID: "id", SecretAccessKey: "access-secret-value", SessionToken: "token",
 		DynamoDBEndpoint: "http://127.0.0.1:8000", SecretsManagerEndpoint: "https://emulator.example",
 		EventBridgeEndpoint: "http://127.0.0.1:8001", LambdaEndpoint: "http://127.0.0.1:8002", EventBus: "alerts", MetricsNamespace: "Mine", WebhooksAnywhere: true,
+		RestAPIID: "a1b2c3", APIGatewayEndpoint: "http://127.0.0.1:8003", AuthorizerTimeout: 3 * time.Second,
 		StoreTimeout: 750 * time.Millisecond,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -54,6 +55,9 @@ func TestDefaultsOfTheEnvironment(t *testing.T) {
 	}
 	if c.StoreTimeout != 2*time.Second || c.DynamoDBEndpoint != "" || c.SecretsManagerEndpoint != "" || c.SampleTable != "" || c.RoutesFile != "" {
 		t.Errorf("defaults: timeout %v, endpoints %q and %q", c.StoreTimeout, c.DynamoDBEndpoint, c.SecretsManagerEndpoint)
+	}
+	if c.RestAPIID != "" || c.APIGatewayEndpoint != "" || c.AuthorizerTimeout != config.AuthorizerTimeout {
+		t.Errorf("defaults: API %q at %q, authorizer's time-out %s", c.RestAPIID, c.APIGatewayEndpoint, c.AuthorizerTimeout)
 	}
 	if c.EventBus != "" || c.EventBridgeEndpoint != "" || c.MetricsNamespace != "Keyreeve" || c.WebhooksAnywhere {
 		t.Errorf("defaults: bus %q at %q, metrics %q, webhooks anywhere %t", c.EventBus, c.EventBridgeEndpoint, c.MetricsNamespace, c.WebhooksAnywhere)
@@ -133,6 +137,8 @@ func TestEachVariableIsChecked(t *testing.T) {
 	}
 	for name, wrong := range map[string][]string{
 		"STORE_TIMEOUT":                    {"2", "0s", "-1s", "soon"},
+		"AUTHORIZER_TIMEOUT":               {"10", "0s", "-1s"},
+		"AWS_ENDPOINT_URL_API_GATEWAY":     {"localhost:8000"},
 		"AWS_ENDPOINT_URL_DYNAMODB":        {"localhost:8000", "http://", "://", "/path", "unix:///socket", "http://[::1"},
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": {"localhost:8000"},
 		"AWS_ENDPOINT_URL_EVENTBRIDGE":     {"localhost:8000"},
