@@ -251,6 +251,46 @@ func TestEncodedSlashStaysInItsSegment(t *testing.T) {
 	}
 }
 
+func TestAnswersSayWhereTheKeyStandsWithEveryLimit(t *testing.T) {
+	f := newFixture(t)
+	f.now = time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC) // the edge of every slot
+	f.key.RateLimit, f.key.Limits, f.key.Quota = 5, keys.Limits{Hour: 3, Day: 90}, keys.Quota{Requests: 4, RefillDay: 1}
+	const policy = `"minute";q=5;w=60, "hour";q=3;w=3600, "day";q=90;w=86400, "month";q=4`
+	p := f.proxy()
+	for i, want := range []struct {
+		after time.Duration
+		names map[string]string
+	}{
+		{0, map[string]string{
+			"RateLimit":         `"minute";r=4;t=65, "hour";r=2;t=3900, "day";r=89;t=93600, "month";r=3;t=2419200`,
+			"X-RateLimit-Limit": "3", "X-RateLimit-Remaining": "2", "X-RateLimit-Reset": "3900", "Retry-After": "",
+		}},
+		{0, map[string]string{"RateLimit": `"minute";r=3;t=65, "hour";r=1;t=3900, "day";r=88;t=93600, "month";r=2;t=2419200`}},
+		{0, map[string]string{"X-RateLimit-Limit": "3", "X-RateLimit-Remaining": "0"}},
+		{0, map[string]string{ // the hour refuses
+			"RateLimit":         `"minute";r=2;t=65, "hour";r=0;t=3900, "day";r=87;t=93600, "month";r=1;t=2419200`,
+			"X-RateLimit-Limit": "3", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "3900", "Retry-After": "3900",
+		}},
+		{65 * time.Minute, map[string]string{
+			"RateLimit":         `"minute";r=4;t=65, "hour";r=2;t=3900, "day";r=86;t=93300, "month";r=0;t=2415300`,
+			"X-RateLimit-Limit": "4", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "2415300", "Retry-After": "",
+		}},
+		{0, map[string]string{ // the month
+			"RateLimit":         `"minute";r=4;t=65, "hour";r=2;t=3900, "day";r=86;t=93300, "month";r=0;t=2415300`,
+			"X-RateLimit-Limit": "4", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "2415300", "Retry-After": "2415300",
+		}},
+	} {
+		f.now = f.now.Add(want.after)
+		res := f.invoke(p, f.event())
+		want.names["RateLimit-Policy"] = policy
+		for name, value := range want.names {
+			if got := header(res, name); got != value {
+				t.Errorf("request %d: %s: %s, want %s", i+1, name, got, value)
+			}
+		}
+	}
+}
+
 func TestAnswersSayWhatIsLeftOfTheLimit(t *testing.T) {
 	f := newFixture(t)
 	p := f.proxy()

@@ -23,6 +23,10 @@ func putKey(it item, k *keys.Key) {
 	putText(it, attrPlan, k.Plan)
 	putInt(it, attrLimit, int64(k.RateLimit))
 	putBool(it, attrLimitNamed, k.LimitNamed)
+	putInt(it, attrHourLimit, int64(k.Limits.Hour))
+	putInt(it, attrDayLimit, int64(k.Limits.Day))
+	putInt(it, attrQuota, int64(k.Quota.Requests))
+	putInt(it, attrRefillDay, int64(k.Quota.RefillDay))
 	putBool(it, attrActive, k.Active)
 	putBool(it, attrPrimary, k.Primary)
 	putBool(it, attrDeleted, k.Deleted)
@@ -48,7 +52,8 @@ func putKey(it item, k *keys.Key) {
 // rowAttributes are those that putKey may leave out, and ttl: what an update that brings
 // an item to a new state has to remove if the state lacks it.
 var rowAttributes = []string{
-	attrName, attrPerms, attrCustomers, attrFrom, attrNotBefore, attrOwner, attrPlan, attrLimit, attrLimitNamed, attrActive, attrPrimary,
+	attrName, attrPerms, attrCustomers, attrFrom, attrNotBefore, attrOwner, attrPlan, attrLimit, attrLimitNamed,
+	attrHourLimit, attrDayLimit, attrQuota, attrRefillDay, attrActive, attrPrimary,
 	attrDeleted, attrCanary, attrFace, attrBy, attrCreated, attrUpdated, attrVerdictAt, attrRotated, attrExpires, attrDeletedAt,
 	attrPrefix, attrGen0, attrPrefix0, attrUntil0, TTLAttribute,
 }
@@ -85,6 +90,8 @@ func readKey(it item) (keys.Key, error) {
 		Plan:        r.text(attrPlan),
 		RateLimit:   int(r.int(attrLimit)),
 		LimitNamed:  r.bool(attrLimitNamed),
+		Limits:      keys.Limits{Hour: int(r.int(attrHourLimit)), Day: int(r.int(attrDayLimit))},
+		Quota:       keys.Quota{Requests: int(r.int(attrQuota)), RefillDay: int(r.int(attrRefillDay))},
 		Active:      r.bool(attrActive),
 		Primary:     r.bool(attrPrimary),
 		Deleted:     r.bool(attrDeleted),

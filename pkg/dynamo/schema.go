@@ -34,7 +34,8 @@
 // Attributes. Times are Unix milliseconds, but ttl, which DynamoDB reads, is in seconds.
 // What is empty, false or zero is left out.
 //
-//	key item     id num acct name env perms custs networks notBefore owner plan limit limitNamed active primary
+//	key item     id num acct name env perms custs networks notBefore owner plan limit limitNamed
+//	             hourLimit dayLimit quota refillDay active primary
 //	             deleted canary face by created updated verdictAt rotated expires deletedAt version verdict ttl
 //	             gen prefix            the live secret: generation, prefix as issued
 //	             digest pepper         and what a re-digest replaces; in no list row
@@ -129,6 +130,10 @@ const (
 	attrPlan       = "plan"
 	attrLimit      = "limit"
 	attrLimitNamed = "limitNamed"
+	attrHourLimit  = "hourLimit"
+	attrDayLimit   = "dayLimit"
+	attrQuota      = "quota"
+	attrRefillDay  = "refillDay"
 	attrActive     = "active"
 	attrPrimary    = "primary"
 	attrDeleted    = "deleted"

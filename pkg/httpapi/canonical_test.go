@@ -61,7 +61,7 @@ func TestMoMailListAsDocumented(t *testing.T) {
 	}
 	row := rows[1].(map[string]any)
 	want := map[string]any{
-		"keyId": created["keyId"], "name": "Production API", "keyPrefix": created["keyPrefix"], "plan": "pro", "rateLimit": 100.0,
+		"keyId": created["keyId"], "name": "Production API", "keyPrefix": created["keyPrefix"], "plan": "pro", "rateLimit": 100.0, "limits": []any{}, "quota": nil,
 		"lastUsed": "2026-01-15T11:30:00.000Z", "createdAt": "2026-01-15T10:30:00.000Z", "expirationTs": nil,
 		"number": 2.0, "environment": "production", "status": "active",
 		"permissions": []any{"*"}, "permissionLabels": []any{"Full Access"}, "customers": []any{}, "networks": []any{}, "notBefore": nil, "owner": "",

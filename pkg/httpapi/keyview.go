@@ -25,14 +25,16 @@ const shownOnce = "This API key will only be shown once. Please store it securel
 // keyView is a key as the canonical face shows it. The first eight fields are the ones
 // that have always been documented.
 type keyView struct {
-	KeyID        string   `json:"keyId" pattern:"^key_[0-9A-Za-z]{8}$" example:"key_8fQ2mZ0a" doc:"Unique identifier of the key."`
-	Name         string   `json:"name" minLength:"1" maxLength:"100" doc:"Human-readable name."`
-	KeyPrefix    string   `json:"keyPrefix" example:"mk_a1b****" doc:"Masked prefix of the key."`
-	Plan         string   `json:"plan" doc:"Plan that the rate limit comes from."`
-	RateLimit    int      `json:"rateLimit" minimum:"1" maximum:"100000000" doc:"Requests allowed in any 60 seconds."`
-	LastUsed     *instant `json:"lastUsed" nullable:"true" doc:"When the key was last used; null: never."`
-	CreatedAt    instant  `json:"createdAt"`
-	ExpirationTs *instant `json:"expirationTs" nullable:"true" doc:"When the key expires; null: never."`
+	KeyID        string      `json:"keyId" pattern:"^key_[0-9A-Za-z]{8}$" example:"key_8fQ2mZ0a" doc:"Unique identifier of the key."`
+	Name         string      `json:"name" minLength:"1" maxLength:"100" doc:"Human-readable name."`
+	KeyPrefix    string      `json:"keyPrefix" example:"mk_a1b****" doc:"Masked prefix of the key."`
+	Plan         string      `json:"plan" doc:"Plan that the rate limit comes from."`
+	RateLimit    int         `json:"rateLimit" minimum:"1" maximum:"100000000" doc:"Requests allowed in any 60 seconds."`
+	Limits       []limitView `json:"limits" doc:"Further limits of the key beside rateLimit. A request that any limit refuses counts in none."`
+	Quota        *quotaView  `json:"quota" nullable:"true" doc:"Requests that the key may make in a calendar month; null: no quota."`
+	LastUsed     *instant    `json:"lastUsed" nullable:"true" doc:"When the key was last used; null: never."`
+	CreatedAt    instant     `json:"createdAt"`
+	ExpirationTs *instant    `json:"expirationTs" nullable:"true" doc:"When the key expires; null: never."`
 
 	Number              int64    `json:"number" minimum:"1" maximum:"9007199254740991" doc:"The key's id on the account face."`
 	Environment         string   `json:"environment" enum:"production,staging,development" doc:"The only environment that the key works in."`
@@ -90,20 +92,22 @@ type deletedView struct {
 
 // createKey is the body of a create.
 type createKey struct {
-	Name           string            `json:"name" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0][^\\x00-\\x1f\\x7f-\\x9f]*$" doc:"Descriptive name, 1 to 100 characters, not blank." example:"Production API"`
-	Environment    *string           `json:"environment,omitempty" enum:"production,staging,development" doc:"Default: the caller's own."`
-	Permissions    *[]string         `json:"permissions,omitempty" maxItems:"50" doc:"Default: what the caller holds, less api_keys:…"`
-	Customers      *[]string         `json:"customers,omitempty" maxItems:"100" doc:"Customers that the key is confined to. Default: the caller's."`
-	Networks       *[]string         `json:"networks,omitempty" maxItems:"50" doc:"Networks that the key may be used from, in CIDR notation; an address without a length is that address alone. Empty: anywhere. Default: the caller's."`
-	Owner          *string           `json:"owner,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*$" doc:"Who is responsible for the key."`
-	Plan           *string           `json:"plan,omitempty" doc:"At most the account's plan."`
-	RateLimit      *integer          `json:"rateLimit,omitempty" minimum:"1" maximum:"100000000" doc:"Requests in any 60 seconds, up to the account's plan. Default: the plan's."`
-	NotBefore      optional[instant] `json:"notBefore,omitempty" doc:"When the key begins to work, 365 days from now at most. null: at once."`
-	ExpirationDays optional[integer] `json:"expirationDays,omitempty" minimum:"1" maximum:"365" doc:"Days until the key expires. null: never. Not together with expirationTs." example:"365"`
-	ExpirationTs   optional[instant] `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
-	IsActive       *bool             `json:"isActive,omitempty" doc:"Default: true."`
-	IsPrimary      *bool             `json:"isPrimary,omitempty" doc:"true takes the mark from the present primary key."`
-	Canary         *bool             `json:"canary,omitempty" doc:"true makes a decoy to leave where only an intruder looks: it never works, and whoever presents it raises the alert canary_used. It cannot be changed later, and goes with neither permissions, customers, networks, notBefore, plan, rateLimit nor isPrimary. Default: false."`
+	Name           string              `json:"name" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0][^\\x00-\\x1f\\x7f-\\x9f]*$" doc:"Descriptive name, 1 to 100 characters, not blank." example:"Production API"`
+	Environment    *string             `json:"environment,omitempty" enum:"production,staging,development" doc:"Default: the caller's own."`
+	Permissions    *[]string           `json:"permissions,omitempty" maxItems:"50" doc:"Default: what the caller holds, less api_keys:…"`
+	Customers      *[]string           `json:"customers,omitempty" maxItems:"100" doc:"Customers that the key is confined to. Default: the caller's."`
+	Networks       *[]string           `json:"networks,omitempty" maxItems:"50" doc:"Networks that the key may be used from, in CIDR notation; an address without a length is that address alone. Empty: anywhere. Default: the caller's."`
+	Owner          *string             `json:"owner,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*$" doc:"Who is responsible for the key."`
+	Plan           *string             `json:"plan,omitempty" doc:"At most the account's plan."`
+	RateLimit      *integer            `json:"rateLimit,omitempty" minimum:"1" maximum:"100000000" doc:"Requests in any 60 seconds, up to the account's plan. Default: the plan's."`
+	Limits         *limitList          `json:"limits,omitempty" maxItems:"2" doc:"Further limits, one for each window at most. They only restrict what rateLimit lets pass, so no plan bounds them. A limit counts from when it is named. Default: none."`
+	Quota          optional[quotaBody] `json:"quota,omitempty" doc:"Requests in a calendar month, counted from when it is named. Default, and null: no quota."`
+	NotBefore      optional[instant]   `json:"notBefore,omitempty" doc:"When the key begins to work, 365 days from now at most. null: at once."`
+	ExpirationDays optional[integer]   `json:"expirationDays,omitempty" minimum:"1" maximum:"365" doc:"Days until the key expires. null: never. Not together with expirationTs." example:"365"`
+	ExpirationTs   optional[instant]   `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
+	IsActive       *bool               `json:"isActive,omitempty" doc:"Default: true."`
+	IsPrimary      *bool               `json:"isPrimary,omitempty" doc:"true takes the mark from the present primary key."`
+	Canary         *bool               `json:"canary,omitempty" doc:"true makes a decoy to leave where only an intruder looks: it never works, and whoever presents it raises the alert canary_used. It cannot be changed later, and goes with neither permissions, customers, networks, notBefore, plan, rateLimit, limits, quota nor isPrimary. Default: false."`
 }
 
 func (b *createKey) input() keys.CreateInput {
@@ -123,6 +127,10 @@ func (b *createKey) input() keys.CreateInput {
 	if b.Networks != nil {
 		in.Networks = *b.Networks
 	}
+	if b.Limits != nil {
+		in.Limits = b.Limits.named()
+	}
+	in.Quota = b.Quota.value.quota()
 	if b.Owner != nil {
 		in.Owner = *b.Owner
 	}
@@ -130,21 +138,23 @@ func (b *createKey) input() keys.CreateInput {
 }
 
 // patchKey is the body of a change; fields that are left out stay as they are. Of a canary
-// key's, permissions, customers, networks, notBefore, plan, rateLimit and isPrimary cannot be
-// changed.
+// key's, permissions, customers, networks, notBefore, plan, rateLimit, limits, quota and
+// isPrimary cannot be changed.
 type patchKey struct {
-	Name           *string           `json:"name,omitempty" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0][^\\x00-\\x1f\\x7f-\\x9f]*$"`
-	Permissions    *[]string         `json:"permissions,omitempty" maxItems:"50"`
-	Customers      *[]string         `json:"customers,omitempty" maxItems:"100" doc:"Empty: every customer."`
-	Networks       *[]string         `json:"networks,omitempty" maxItems:"50" doc:"Empty: anywhere."`
-	Owner          *string           `json:"owner,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*$"`
-	Plan           *string           `json:"plan,omitempty"`
-	RateLimit      *integer          `json:"rateLimit,omitempty" minimum:"1" maximum:"100000000"`
-	NotBefore      optional[instant] `json:"notBefore,omitempty" doc:"When the key begins to work, 365 days from now at most. null: at once."`
-	ExpirationDays optional[integer] `json:"expirationDays,omitempty" minimum:"1" maximum:"365" doc:"Days from now. null: never. Not together with expirationTs."`
-	ExpirationTs   optional[instant] `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
-	IsActive       *bool             `json:"isActive,omitempty" doc:"false is revoke, true is activate."`
-	IsPrimary      *bool             `json:"isPrimary,omitempty" doc:"true takes the mark from the present primary key."`
+	Name           *string             `json:"name,omitempty" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0][^\\x00-\\x1f\\x7f-\\x9f]*$"`
+	Permissions    *[]string           `json:"permissions,omitempty" maxItems:"50"`
+	Customers      *[]string           `json:"customers,omitempty" maxItems:"100" doc:"Empty: every customer."`
+	Networks       *[]string           `json:"networks,omitempty" maxItems:"50" doc:"Empty: anywhere."`
+	Owner          *string             `json:"owner,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f-\\x9f]*$"`
+	Plan           *string             `json:"plan,omitempty"`
+	RateLimit      *integer            `json:"rateLimit,omitempty" minimum:"1" maximum:"100000000"`
+	Limits         *limitList          `json:"limits,omitempty" maxItems:"2" doc:"All of them; an empty list takes them away."`
+	Quota          optional[quotaBody] `json:"quota,omitempty" doc:"null takes it away."`
+	NotBefore      optional[instant]   `json:"notBefore,omitempty" doc:"When the key begins to work, 365 days from now at most. null: at once."`
+	ExpirationDays optional[integer]   `json:"expirationDays,omitempty" minimum:"1" maximum:"365" doc:"Days from now. null: never. Not together with expirationTs."`
+	ExpirationTs   optional[instant]   `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
+	IsActive       *bool               `json:"isActive,omitempty" doc:"false is revoke, true is activate."`
+	IsPrimary      *bool               `json:"isPrimary,omitempty" doc:"true takes the mark from the present primary key."`
 }
 
 func (b *patchKey) patch() keys.Patch {
@@ -152,6 +162,12 @@ func (b *patchKey) patch() keys.Patch {
 		Name: b.Name, Permissions: b.Permissions, Customers: b.Customers, Networks: b.Networks, Owner: b.Owner, Plan: b.Plan,
 		RateLimit: b.RateLimit.int(), ExpirationDays: b.ExpirationDays.value.int(),
 		Active: b.IsActive, Primary: b.IsPrimary,
+	}
+	if b.Limits != nil {
+		p.Limits = new(b.Limits.named())
+	}
+	if b.Quota.set {
+		p.Quota = new(b.Quota.value.quota())
 	}
 	// Never is said by null under either name. Days and a time together stay two, for
 	// the service to refuse.
@@ -177,6 +193,7 @@ type noFields struct{}
 func (a *api) view(k *keys.Key, now time.Time) keyView {
 	v := keyView{
 		KeyID: keyID(k.ID), Name: k.Name, KeyPrefix: apikey.Mask(k.Secret.Prefix, k.ID), Plan: k.Plan, RateLimit: k.RateLimit,
+		Limits: limitViews(k.Limits), Quota: viewQuota(k.Quota),
 		LastUsed: moment(k.LastUsed), CreatedAt: instant(k.CreatedAt), ExpirationTs: moment(k.ExpiresAt),
 		Number: k.Number, Environment: string(k.Environment), Status: string(k.Status(now)),
 		Permissions: k.Permissions, PermissionLabels: a.labels(k.Permissions), Customers: k.Customers, Owner: k.Owner,

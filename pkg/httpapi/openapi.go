@@ -382,7 +382,7 @@ func jsonContent(s *huma.Schema) map[string]*huma.MediaType {
 func headers() map[string]*huma.Header {
 	text := func(about string, s *huma.Schema) *huma.Header { return &huma.Header{Description: about, Schema: s} }
 	count := func(about string, minimum float64) *huma.Header {
-		return text(about, &huma.Schema{Type: huma.TypeInteger, Minimum: new(minimum), Maximum: new(100000000.0)})
+		return text(about, &huma.Schema{Type: huma.TypeInteger, Minimum: new(minimum), Maximum: new(1_000_000_000.0)})
 	}
 	anything := &huma.Schema{Type: huma.TypeString}
 	return map[string]*huma.Header{
@@ -390,10 +390,10 @@ func headers() map[string]*huma.Header {
 		"Content-Disposition":   text("With format=csv: a name for the file.", anything),
 		"Link":                  text("Where the next page is, relative to this one, with rel=next (RFC 8288); absent on the last page.", anything),
 		"Idempotency-Replayed":  text("true: the answer of an earlier request with this Idempotency-Key.", &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}}),
-		"RateLimit":             text("Requests left (r), and seconds (t) until all of them are free again.", anything),
-		"RateLimit-Policy":      text("Requests (q) allowed in any w seconds.", anything),
-		"X-RateLimit-Limit":     count("Requests allowed in any 60 seconds.", 0),
-		"X-RateLimit-Remaining": count("Requests left.", 0),
+		"RateLimit":             text("For each limit of the key: requests left (r), and seconds (t) until all of them are free again.", anything),
+		"RateLimit-Policy":      text("For each limit of the key: requests (q) allowed in any w seconds; without w, in a calendar month.", anything),
+		"X-RateLimit-Limit":     count("Requests allowed by the limit that lets the fewest pass now.", 0),
+		"X-RateLimit-Remaining": count("Requests left of it.", 0),
 		"X-RateLimit-Reset":     count("Seconds until all of them are free again.", 0),
 		"Retry-After":           count("Seconds to wait.", 1),
 		"WWW-Authenticate":      text("There when the gateway itself refuses.", anything),

@@ -98,6 +98,7 @@ func TestWhatACanaryKeyCannotHaveIsRefusedByName(t *testing.T) {
 	w := newWorld(t, "enterprise")
 	r := keys.Ref{ID: w.canary(w.root, keys.CreateInput{}).Key.ID}
 	before := w.key(r.ID)
+	hourly := []keys.NamedLimit{{Window: keys.WindowHour, Requests: 5}}
 	for _, tt := range []struct {
 		in   keys.CreateInput
 		p    keys.Patch
@@ -110,6 +111,8 @@ func TestWhatACanaryKeyCannotHaveIsRefusedByName(t *testing.T) {
 		{keys.CreateInput{NotBefore: new(w.Clock.Now())}, keys.Patch{NotBefore: new((*time.Time)(nil))}, "notBefore"},
 		{keys.CreateInput{Plan: new("pro")}, keys.Patch{Plan: new("pro")}, "plan"},
 		{keys.CreateInput{RateLimit: new(5)}, keys.Patch{RateLimit: new(5)}, "rateLimit"},
+		{keys.CreateInput{Limits: hourly}, keys.Patch{Limits: &hourly}, "limits"},
+		{keys.CreateInput{Quota: &keys.Quota{Requests: 1, RefillDay: 1}}, keys.Patch{Quota: new((*keys.Quota)(nil))}, "quota"},
 		{keys.CreateInput{Primary: new(true)}, keys.Patch{Primary: new(true)}, "isPrimary"},
 		{keys.CreateInput{Permissions: &[]string{"*"}, RateLimit: new(5)}, keys.Patch{Permissions: &[]string{"*"}, RateLimit: new(5)}, "permissions rateLimit"},
 	} {

@@ -160,6 +160,7 @@ func step(was *Key, k *Key, now time.Time) (before, after map[string]string) {
 // grace changes only along with the generation or the key's end.
 func verdictDiffers(a, b *Key) bool {
 	return a.Active != b.Active || a.Deleted != b.Deleted || a.RateLimit != b.RateLimit ||
+		a.Limits != b.Limits || a.Quota != b.Quota ||
 		a.Generation != b.Generation || !a.ExpiresAt.Equal(b.ExpiresAt) ||
 		!a.NotBefore.Equal(b.NotBefore) || !slices.Equal(a.Permissions, b.Permissions) ||
 		!slices.Equal(a.Customers, b.Customers) || !slices.Equal(a.Networks, b.Networks)
@@ -187,6 +188,8 @@ func describe(k *Key) map[string]string {
 		"plan":        k.Plan,
 		"rateLimit":   strconv.Itoa(k.RateLimit),
 		"limitNamed":  strconv.FormatBool(k.LimitNamed),
+		"limits":      k.Limits.String(),
+		"quota":       k.Quota.String(),
 		"active":      strconv.FormatBool(k.Active),
 		"primary":     strconv.FormatBool(k.Primary),
 		"deleted":     strconv.FormatBool(k.Deleted),

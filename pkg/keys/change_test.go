@@ -573,6 +573,10 @@ func TestEveryChangeLeavesOneAuditEventThatTellsItAll(t *testing.T) {
 	}
 	must(w.Service.Update(ctx, c, r, keys.Patch{Name: new("Brot"), Customers: &[]string{}, RateLimit: new(20), ExpiresAt: new((*time.Time)(nil))}, anyVersion))
 	check("key.update", m("name", "Käse", "customers", "a b", "limitNamed", "false", "expiresAt", end), m("name", "Brot", "limitNamed", "true"))
+	must(w.Service.Update(ctx, c, r, keys.Patch{Limits: &[]keys.NamedLimit{{Window: "day", Requests: 9}, {Window: "hour", Requests: 7}}, Quota: new(&keys.Quota{Requests: 5, RefillDay: 3})}, anyVersion))
+	check("key.update", m(), m("limits", "hour=7 day=9", "quota", "5@3"))
+	must(w.Service.Update(ctx, c, r, keys.Patch{Limits: &[]keys.NamedLimit{}, Quota: new((*keys.Quota)(nil))}, anyVersion))
+	check("key.update", m("limits", "hour=7 day=9", "quota", "5@3"), m())
 	_, _, err = w.Service.Revoke(ctx, c, r, false, anyVersion)
 	must(nil, err)
 	check("key.revoke", m("active", "true"), m("active", "false"))

@@ -20,6 +20,8 @@ type CreateInput struct {
 	Owner          string
 	Plan           *string // the settings' default, at most the account's
 	RateLimit      *int    // requests in any 60 seconds; the plan's
+	Limits         []NamedLimit
+	Quota          *Quota
 	NotBefore      *time.Time
 	ExpirationDays *int
 	ExpiresAt      *time.Time // not together with ExpirationDays
@@ -94,7 +96,7 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 	case k.Canary:
 		k.Customers, k.Networks = nil, nil
 		f.canary(in.Permissions != nil, in.Customers != nil, in.Networks != nil, in.NotBefore != nil,
-			in.Plan != nil, in.RateLimit != nil, k.Primary)
+			in.Plan != nil, in.RateLimit != nil, len(in.Limits) > 0, in.Quota != nil, k.Primary)
 	case in.Permissions != nil:
 		k.Permissions = f.permissions(*in.Permissions, s.cfg.Known)
 	default:
@@ -114,6 +116,7 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 	if in.RateLimit != nil {
 		f.rateLimit(*in.RateLimit)
 	}
+	k.Limits, k.Quota = f.limits(in.Limits), f.quota(in.Quota)
 	k.ExpiresAt = f.expiry(in.ExpirationDays, in.ExpiresAt, now)
 	if k.NotBefore = f.notBefore(in.NotBefore, now); in.NotBefore != nil {
 		f.lifetime(&k, "notBefore")

@@ -201,6 +201,13 @@ func TestEveryFieldAtFaultIsNamed(t *testing.T) {
 		"plan":                         {keys.CreateInput{Name: "x", Plan: new("gold")}, "plan"},
 		"limit 0":                      {keys.CreateInput{Name: "x", RateLimit: new(0)}, "rateLimit"},
 		"limit below 0":                {keys.CreateInput{Name: "x", RateLimit: new(-5)}, "rateLimit"},
+		"limits of hour and day":       {keys.CreateInput{Name: "x", Limits: []keys.NamedLimit{{Window: "day", Requests: 1}, {Window: "hour", Requests: keys.MaxLimit}}}, ""},
+		"a limit of the minute":        {keys.CreateInput{Name: "x", Limits: []keys.NamedLimit{{Window: "minute", Requests: 5}, {Window: "month", Requests: 5}, {}}}, "limits[0].window limits[1].window limits[2].window"},
+		"two limits of the hour":       {keys.CreateInput{Name: "x", Limits: []keys.NamedLimit{{Window: "hour", Requests: 5}, {Window: "hour", Requests: 5}}}, "limits[1].window"},
+		"limits of none and too much":  {keys.CreateInput{Name: "x", Limits: []keys.NamedLimit{{Window: "hour"}, {Window: "day", Requests: keys.MaxLimit + 1}}}, "limits[0].requests limits[1].requests"},
+		"a quota from the 28th":        {keys.CreateInput{Name: "x", Quota: &keys.Quota{Requests: keys.MaxLimit, RefillDay: 28}}, ""},
+		"a quota from the 29th":        {keys.CreateInput{Name: "x", Quota: &keys.Quota{Requests: 1, RefillDay: 29}}, "quota.refillDay"},
+		"a quota of nothing":           {keys.CreateInput{Name: "x", Quota: &keys.Quota{}}, "quota.requests quota.refillDay"},
 		"1 day":                        {keys.CreateInput{Name: "x", ExpirationDays: new(1)}, ""},
 		"365 days":                     {keys.CreateInput{Name: "x", ExpirationDays: new(365)}, ""},
 		"0 days":                       {keys.CreateInput{Name: "x", ExpirationDays: new(0)}, "expirationDays"},
@@ -246,6 +253,12 @@ func TestEveryFieldAtFaultIsNamed(t *testing.T) {
 			p.NotBefore = &tt.in.NotBefore // the case before may have set one
 			if tt.in.ExpiresAt != nil || tt.in.NotBefore != nil && tt.in.ExpirationDays == nil {
 				p.ExpiresAt = &tt.in.ExpiresAt
+			}
+			if tt.in.Limits != nil {
+				p.Limits = &tt.in.Limits
+			}
+			if tt.in.Quota != nil {
+				p.Quota = &tt.in.Quota
 			}
 			_, err = w.Service.Update(ctx, w.root, keys.Ref{Number: 2}, p, anyVersion)
 			if got := invalidFields(t, err); strings.Join(slices.Sorted(strings.SplitSeq(got, " ")), " ") != strings.Join(slices.Sorted(strings.SplitSeq(tt.want, " ")), " ") {

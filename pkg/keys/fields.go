@@ -165,13 +165,13 @@ func (f *faults) lifetime(k *Key, field string) {
 
 // canary refuses what a canary key cannot have: it is for nothing but to be noticed, and
 // to take a permission in silence would let its maker think that it grants one.
-func (f *faults) canary(permissions, customers, networks, notBefore, plan, rateLimit, primary bool) {
+func (f *faults) canary(permissions, customers, networks, notBefore, plan, rateLimit, limits, quota, primary bool) {
 	for _, named := range []struct {
 		is    bool
 		field string
 	}{
 		{permissions, "permissions"}, {customers, "customers"}, {networks, "networks"}, {notBefore, "notBefore"},
-		{plan, "plan"}, {rateLimit, "rateLimit"},
+		{plan, "plan"}, {rateLimit, "rateLimit"}, {limits, "limits"}, {quota, "quota"},
 	} {
 		if named.is {
 			f.add(named.field, "cannot be given for a canary key")

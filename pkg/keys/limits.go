@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -66,3 +67,50 @@ func (q Quota) String() string {
 	}
 	return strconv.Itoa(q.Requests) + "@" + strconv.Itoa(q.RefillDay)
 }
+
+// NamedLimit is one of the limits that a request asks for.
+type NamedLimit struct {
+	Window   string // WindowHour or WindowDay
+	Requests int
+}
+
+// limits gives a key's limits as a request names them, at most one for each window.
+func (f *faults) limits(list []NamedLimit) (l Limits) {
+	for i, named := range list {
+		at := fmt.Sprintf("limits[%d]", i)
+		var most *int
+		switch named.Window {
+		case WindowHour:
+			most = &l.Hour
+		case WindowDay:
+			most = &l.Day
+		default:
+			f.add(at+".window", "must be hour or day; the limit of the minute is rateLimit, that of the month quota")
+			continue
+		}
+		switch {
+		case *most != 0:
+			f.add(at+".window", "must not be given twice")
+		case named.Requests < 1 || named.Requests > MaxLimit:
+			f.add(at+".requests", mostRequests)
+		}
+		*most = max(named.Requests, 1)
+	}
+	return l
+}
+
+// quota gives a key's quota as a request names it; nil: none.
+func (f *faults) quota(q *Quota) Quota {
+	if q == nil {
+		return Quota{}
+	}
+	if q.Requests < 1 || q.Requests > MaxLimit {
+		f.add("quota.requests", mostRequests)
+	}
+	if q.RefillDay < 1 || q.RefillDay > MaxRefillDay {
+		f.add("quota.refillDay", fmt.Sprintf("must be 1 to %d", MaxRefillDay))
+	}
+	return *q
+}
+
+var mostRequests = fmt.Sprintf("must be 1 to %d", MaxLimit)

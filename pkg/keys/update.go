@@ -16,9 +16,11 @@ type Patch struct {
 	Owner          *string
 	Plan           *string
 	RateLimit      *int
-	NotBefore      **time.Time // *nil: at once
-	ExpirationDays *int        // from now
-	ExpiresAt      **time.Time // *nil: never
+	Limits         *[]NamedLimit // all of them; empty: none
+	Quota          **Quota       // *nil: none
+	NotBefore      **time.Time   // *nil: at once
+	ExpirationDays *int          // from now
+	ExpiresAt      **time.Time   // *nil: never
 	Active         *bool
 	Primary        *bool // true takes the mark; false on the primary key is ErrPrimaryKey
 }
@@ -115,7 +117,7 @@ func (s *Service) patched(was *Key, a *Account, p Patch, now time.Time) (Key, er
 	var f faults
 	if k.Canary {
 		f.canary(p.Permissions != nil, p.Customers != nil, p.Networks != nil, p.NotBefore != nil,
-			p.Plan != nil, p.RateLimit != nil, p.Primary != nil && *p.Primary)
+			p.Plan != nil, p.RateLimit != nil, p.Limits != nil, p.Quota != nil, p.Primary != nil && *p.Primary)
 		if err := f.err(); err != nil {
 			return Key{}, err
 		}
@@ -142,6 +144,12 @@ func (s *Service) patched(was *Key, a *Account, p Patch, now time.Time) (Key, er
 	}
 	if p.RateLimit != nil {
 		f.rateLimit(*p.RateLimit)
+	}
+	if p.Limits != nil {
+		k.Limits = f.limits(*p.Limits)
+	}
+	if p.Quota != nil {
+		k.Quota = f.quota(*p.Quota)
 	}
 	switch {
 	case p.ExpirationDays == nil && p.ExpiresAt == nil:

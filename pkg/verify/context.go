@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,12 +31,14 @@ const (
 	FieldVersion     = "version"     // keys.Key.Verdict, the version that the guard proves
 	FieldGeneration  = "generation"  // of the secret that was presented
 	FieldLimit       = "limit"       // requests in any 60 seconds
+	FieldLimits      = "limits"      // the longer ones and the quota: "hour=1000 day=5000 month=10000@1"; "-": none
 	FieldExpiresAt   = "expiresAt"   // Unix milliseconds; 0: never
 	FieldGraceUntil  = "graceUntil"  // Unix milliseconds; 0: the secret is the live one
 )
 
 const (
 	noPermission  = "-"
+	noLimits      = "-"
 	everyCustomer = "*"
 	anywhere      = "*"
 )
@@ -56,6 +59,7 @@ func AppendContext(dst []byte, id keys.Identity) ([]byte, error) {
 	dst = appendInt(append(dst, ','), FieldVersion, id.Verdict)
 	dst = appendInt(append(dst, ','), FieldGeneration, id.Generation)
 	dst = appendInt(append(dst, ','), FieldLimit, int64(id.Limit))
+	dst = appendString(append(dst, ','), FieldLimits, limitsText(id.Limits, id.Quota))
 	dst = appendInt(append(dst, ','), FieldExpiresAt, unixMilli(id.ExpiresAt))
 	dst = appendInt(append(dst, ','), FieldGraceUntil, unixMilli(id.GraceUntil))
 	return append(dst, '}'), nil
@@ -81,6 +85,7 @@ func FromContext(m map[string]any) (keys.Identity, error) {
 		ExpiresAt:   r.time(FieldExpiresAt),
 		GraceUntil:  r.time(FieldGraceUntil),
 	}
+	id.Limits, id.Quota = r.limits()
 	if r.err == nil {
 		r.err = check(&id)
 	}
@@ -123,6 +128,8 @@ func check(id *keys.Identity) error {
 		return malformed(FieldGeneration)
 	case id.Limit < 0:
 		return malformed(FieldLimit)
+	case !id.Limits.Valid() || !id.Quota.Valid():
+		return malformed(FieldLimits)
 	case !id.ExpiresAt.IsZero() && unixMilli(id.ExpiresAt) < 1:
 		return malformed(FieldExpiresAt) // or it would read as "never"
 	case !id.GraceUntil.IsZero() && unixMilli(id.GraceUntil) < 1:
@@ -206,6 +213,46 @@ func (r *reader) list(field, none string) []string {
 		return nil
 	}
 	return strings.Split(v, " ") // so is an empty part
+}
+
+// limitsText is FieldLimits of a key's limits.
+func limitsText(l keys.Limits, q keys.Quota) string {
+	text := l.String()
+	if q != (keys.Quota{}) {
+		text = strings.TrimLeft(text+" "+keys.WindowMonth+"="+q.String(), " ")
+	}
+	return cmp.Or(text, noLimits)
+}
+
+// limits reads FieldLimits. There is one text for each set of limits, so what does not come
+// out again as it went in is malformed, whatever is wrong with it.
+func (r *reader) limits() (l keys.Limits, q keys.Quota) {
+	text := r.text(FieldLimits)
+	for part := range strings.SplitSeq(text, " ") {
+		window, most, _ := strings.Cut(part, "=")
+		switch window {
+		case keys.WindowHour:
+			l.Hour = atoi(most)
+		case keys.WindowDay:
+			l.Day = atoi(most)
+		case keys.WindowMonth:
+			requests, day, _ := strings.Cut(most, "@")
+			q = keys.Quota{Requests: atoi(requests), RefillDay: atoi(day)}
+		}
+	}
+	if limitsText(l, q) != text {
+		r.fail(FieldLimits, "malformed")
+	}
+	return l, q
+}
+
+// atoi is the number that s spells, or one that no limit can be.
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // maxInt is the largest integer that a JSON number surely carries (RFC 8259 section 6).

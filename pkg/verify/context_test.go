@@ -19,7 +19,9 @@ func identity() keys.Identity {
 	return keys.Identity{
 		KeyID: "8fQ2mZ0a", AccountID: "acc_1", Environment: keys.Staging,
 		Permissions: []string{"*", "api_keys:read", "customers:*"}, Customers: []string{"cus_1", "cus-2"},
-		Networks: []string{"10.0.0.0/8", "2001:db8::/32"}, Verdict: 5, Generation: 3, Limit: 1000, ExpiresAt: now.Add(1500 * time.Millisecond), GraceUntil: now.Add(time.Hour),
+		Networks: []string{"10.0.0.0/8", "2001:db8::/32"}, Verdict: 5, Generation: 3, Limit: 1000,
+		Limits: keys.Limits{Hour: 20_000, Day: 300_000}, Quota: keys.Quota{Requests: 1_000_000, RefillDay: 15},
+		ExpiresAt: now.Add(1500 * time.Millisecond), GraceUntil: now.Add(time.Hour),
 	}
 }
 
@@ -44,7 +46,7 @@ func TestContextHoldsEveryFieldAsANonEmptyString(t *testing.T) {
 	want := map[string]any{
 		"keyId": "8fQ2mZ0a", "accountId": "acc_1", "environment": "staging",
 		"permissions": "* api_keys:read customers:*", "customers": "cus_1 cus-2", "networks": "10.0.0.0/8 2001:db8::/32",
-		"version": "5", "generation": "3", "limit": "1000", "expiresAt": "1768473001500", "graceUntil": "1768476600000",
+		"version": "5", "generation": "3", "limit": "1000", "limits": "hour=20000 day=300000 month=1000000@15", "expiresAt": "1768473001500", "graceUntil": "1768476600000",
 	}
 	if d := cmp.Diff(want, written(t, identity())); d != "" {
 		t.Errorf("AppendContext (-want +got):\n%s", d)
@@ -52,7 +54,7 @@ func TestContextHoldsEveryFieldAsANonEmptyString(t *testing.T) {
 	bare := keys.Identity{KeyID: "8fQ2mZ0a", AccountID: "a", Environment: keys.Production, Generation: 1}
 	want = map[string]any{
 		"keyId": "8fQ2mZ0a", "accountId": "a", "environment": "production", "permissions": "-", "customers": "*", "networks": "*",
-		"version": "0", "generation": "1", "limit": "0", "expiresAt": "0", "graceUntil": "0",
+		"version": "0", "generation": "1", "limit": "0", "limits": "-", "expiresAt": "0", "graceUntil": "0",
 	}
 	if d := cmp.Diff(want, written(t, bare)); d != "" {
 		t.Errorf("AppendContext of an identity without anything optional (-want +got):\n%s", d)
@@ -74,6 +76,7 @@ func TestFromContextIsTheInverseOfAppendContext(t *testing.T) {
 		}
 		return time.UnixMilli(rapid.Int64Range(1, maxInt).Draw(t, "ms")).UTC()
 	})
+	some := rapid.OneOf(rapid.Just(0), rapid.IntRange(1, keys.MaxLimit))
 	rapid.Check(t, func(t *rapid.T) {
 		want := keys.Identity{
 			KeyID:       apikey.ID(rapid.StringMatching(`[0-9A-Za-z]{8}`).Draw(t, "id")),
@@ -85,7 +88,11 @@ func TestFromContextIsTheInverseOfAppendContext(t *testing.T) {
 			Verdict:     rapid.Int64Range(0, maxInt).Draw(t, "verdict"),
 			Generation:  rapid.Int64Range(1, maxInt).Draw(t, "generation"),
 			Limit:       rapid.IntRange(0, maxInt).Draw(t, "limit"),
+			Limits:      keys.Limits{Hour: some.Draw(t, "hour"), Day: some.Draw(t, "day")},
 			ExpiresAt:   when.Draw(t, "expiry"), GraceUntil: when.Draw(t, "grace"),
+		}
+		if n := some.Draw(t, "quota"); n > 0 {
+			want.Quota = keys.Quota{Requests: n, RefillDay: rapid.IntRange(1, 28).Draw(t, "refill day")}
 		}
 		m := written(t, want)
 		m["principalId"], m["integrationLatency"] = string(want.KeyID), "12" // as API Gateway adds
@@ -170,6 +177,13 @@ func TestFromContextRefusesWhateverIsAbsentOrMalformed(t *testing.T) {
 	for _, value := range []any{"* 10.0.0.0/8", "10.0.0.0/8 *", "10.0.0.1/8", "10.0.0.1", "10.0.0.0/8,::/0", "10.0.0.0/8  ::/0", " ", "::ffff:10.0.0.0/104", "FE80::/10", "fe80::%eth0/128"} {
 		refused(FieldNetworks, value, false)
 	}
+	for _, value := range []any{
+		" ", "--", "hour=0", "hour=-1", "hour=01", "hour=+1", "hour=1 ", " hour=1", "hour=1  day=2", "day=2 hour=1", "hour=1 hour=1", "hour=1 hour=2",
+		"hour", "hour=", "hour=1e3", "hour=1000000001", "minute=5", "month=5", "month=5@", "month=5@0", "month=5@29", "month=0@1", "month=@1",
+		"month=5@1 hour=1", "month=5@01", "month=1000000001@1", "- hour=1", "hour=1,day=2", "week=1", "hour=1 week=1", 1000.0,
+	} {
+		refused(FieldLimits, value, false)
+	}
 	if _, err := FromContext(nil); err == nil {
 		t.Error("FromContext(nil) gave an identity")
 	}
@@ -186,6 +200,7 @@ func TestAppendContextRefusesWhatItCannotCarry(t *testing.T) {
 		FieldVersion:     func(id *keys.Identity) { id.Verdict = -1 },
 		FieldGeneration:  func(id *keys.Identity) { id.Generation = 0 },
 		FieldLimit:       func(id *keys.Identity) { id.Limit = -1 },
+		FieldLimits:      func(id *keys.Identity) { id.Quota.RefillDay = 29 },
 		FieldExpiresAt:   func(id *keys.Identity) { id.ExpiresAt = time.UnixMilli(0) },
 		FieldGraceUntil:  func(id *keys.Identity) { id.GraceUntil = time.UnixMilli(-5) },
 	} {

@@ -388,7 +388,7 @@ func (m *model) changed(k *modelKey, next keys.Key) {
 
 func (m *model) set(k *modelKey, next keys.Key) bool {
 	verdict := func(k keys.Key) any {
-		return []any{k.Active, k.Deleted, k.Permissions, k.Customers, k.Networks, k.NotBefore, k.RateLimit, k.ExpiresAt, k.Generation, k.Previous}
+		return []any{k.Active, k.Deleted, k.Permissions, k.Customers, k.Networks, k.NotBefore, k.RateLimit, k.Limits, k.Quota, k.ExpiresAt, k.Generation, k.Previous}
 	}
 	if reflect.DeepEqual(next, k.Key) {
 		return false

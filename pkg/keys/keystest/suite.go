@@ -81,6 +81,7 @@ func (f *fixture) newKey(number int64) keys.Key {
 		Permissions: []string{"*", "api_keys:*"}, Customers: []string{"cus_1", "cus_2"},
 		Networks: []string{"10.0.0.0/8", "2001:db8::/32"},
 		Owner:    "Ärger & Söhne", Plan: "pro", RateLimit: 123, LimitNamed: true, Active: true, Canary: true,
+		Limits: keys.Limits{Hour: 4_567, Day: 89_000}, Quota: keys.Quota{Requests: 1_000_000, RefillDay: 28},
 		Face: keys.AccountFace, CreatedBy: "createdX",
 		CreatedAt: at(1), UpdatedAt: at(2), VerdictAt: at(1), RotatedAt: at(3), NotBefore: at(4), ExpiresAt: at(60 * 24),
 		Version: 1, Verdict: 1, Generation: 2,
