@@ -77,7 +77,7 @@ test-synth: dist/cdk-app $(CDK) $(CHECKS)/checkov
 	rm -rf .local/synth
 	$(CDK) synth --quiet --output .local/synth/defaults
 	$(CDK) synth --quiet --output .local/synth/everything -c stackName=Everything -c arch=x86_64 -c disposable=true \
-	  -c preset=missinglettr -c alarmEmail=ops@example.com -c corsOrigins='["https://a.example","https://b.example"]' \
+	  -c preset=missinglettr -c alarmEmail=ops@example.com -c alertEmail=team@example.com -c corsOrigins='["https://a.example","https://b.example"]' \
 	  -c domains='{"production":{"name":"api.example.com","certificateArn":"arn:aws:acm:eu-west-1:123456789012:certificate/a","hostedZoneId":"Z1"}}'
 	$(CHECKS)/cfn-lint .local/synth/*/*.template.json
 	$(CHECKS)/checkov --framework cloudformation --compact --quiet --skip-download -d .local/synth

@@ -67,14 +67,14 @@ const (
 	turnReads    = 0.5 // a query that finds nothing
 	sweeps       = 730
 	keyReads     = 3.0 // of a sweep, for each key: its items, its meter, profile and totals
-	sweepMetrics = 3   // of one's own, with a value each hour
 )
 
 // Metrics of one's own that have values in each hour in which requests come: two that
-// filters make of the access log, if they match at all, and what a batch writes.
+// filters make of the access log, if they match at all, and two that each batch writes;
+// the others only where something is wrong.
 const (
 	filterMetrics = 2
-	batchMetrics  = 5
+	batchMetrics  = 2
 )
 
 type load struct {
@@ -157,7 +157,6 @@ func (s *sum) standing(l load) {
 		(turns+sweeps)*(lambdaRequest+turnSeconds*turnGB*lambdaGBs+lambdaLogLine*logGB/1e9))
 	s.line("schedules: webhooks that are due", fmt.Sprintf("%d × %.1f reads × $0.125/M", turns, turnReads), turns*turnReads*readUnit)
 	s.line("schedules: the keys as they are", fmt.Sprintf("%d × %.0f keys × %.1f reads × $0.125/M", sweeps, l.keys, keyReads), sweeps*l.keys*keyReads*readUnit)
-	s.line("schedules: metrics", fmt.Sprintf("%d × $0.30", sweepMetrics), sweepMetrics*metricMonth)
 }
 
 // requests is what requests wait for, and the logs that they leave.

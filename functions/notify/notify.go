@@ -139,22 +139,12 @@ func (n *Notify) read(ctx context.Context, r events.DynamoDBEventRecord) (a aler
 // tell writes metrics of what there was to do. What they tell of is done, so that they
 // cannot be written is no failure of the event.
 func (n *Notify) tell(ctx context.Context, o webhook.Outcome) {
-	var metrics []emf.Metric
-	for _, m := range []struct {
-		name  string
-		value int
-	}{
-		{emf.AlertsPublished, o.Published}, {emf.WebhooksDelivered, o.Delivered},
-		{emf.WebhooksFailed, o.Failed}, {emf.WebhooksDead, o.Dead},
-	} {
-		if m.value > 0 {
-			metrics = append(metrics, emf.Metric{Name: m.name, Unit: emf.Count, Value: float64(m.value)})
-		}
+	count := func(name string, n int) emf.Metric {
+		return emf.Metric{Name: name, Unit: emf.Count, Value: float64(n)}
 	}
-	if len(metrics) == 0 {
-		return
-	}
-	if err := n.cfg.Metrics.Put(nil, metrics...); err != nil {
+	err := n.cfg.Metrics.PutSome(nil, count(emf.AlertsPublished, o.Published), count(emf.WebhooksDelivered, o.Delivered),
+		count(emf.WebhooksFailed, o.Failed), count(emf.WebhooksDead, o.Dead))
+	if err != nil {
 		n.cfg.Log.ErrorContext(ctx, "no metrics", "error", err.Error())
 	}
 }

@@ -11,7 +11,8 @@
 // put it into the queue. So every failure is an error here, and nothing that was not
 // counted is answered as done. What comes twice is counted once (package usage).
 //
-// Each batch and each sweep leaves a line of metrics (package emf).
+// Each batch leaves a line of metrics (package emf), and so does a sweep that has
+// something to tell.
 package usage
 
 import (
@@ -130,8 +131,8 @@ func (u *Usage) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	u.cfg.Log.InfoContext(ctx, "swept", "keys", swept.Keys, "alertsRaised", swept.Raised, "drift", swept.Drift)
 	u.tell(ctx, []emf.Metric{
-		{Name: emf.KeysSwept, Unit: emf.Count, Value: float64(swept.Keys)},
 		{Name: emf.AlertsRaised, Unit: emf.Count, Value: float64(swept.Raised)},
 		{Name: emf.Drift, Unit: emf.Count, Value: float64(swept.Drift)},
 	})
@@ -141,7 +142,7 @@ func (u *Usage) sweep(ctx context.Context) error {
 // tell writes metrics. What they tell of is done, so that they cannot be written is no
 // failure of the event.
 func (u *Usage) tell(ctx context.Context, metrics []emf.Metric) {
-	if err := u.cfg.Metrics.Put(nil, metrics...); err != nil {
+	if err := u.cfg.Metrics.PutSome(nil, metrics...); err != nil {
 		u.cfg.Log.ErrorContext(ctx, "no metrics", "error", err.Error())
 	}
 }

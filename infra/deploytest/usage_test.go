@@ -376,11 +376,14 @@ func turns(t *testing.T, w *world) {
 	}
 	swept := false
 	for _, m := range w.logged(t, w.physicalID(t, "UsageFunctionLog")) {
-		var line struct{ Drift, KeysSwept *float64 }
-		if json.Unmarshal([]byte(m), &line) == nil && line.Drift != nil {
+		var line struct {
+			Msg   string
+			Drift *int
+		}
+		if json.Unmarshal([]byte(m), &line) == nil && line.Msg == "swept" && line.Drift != nil {
 			swept = true
 			if *line.Drift != 0 {
-				t.Errorf("drift of %.0f", *line.Drift)
+				t.Errorf("drift of %d", *line.Drift)
 			}
 		}
 	}

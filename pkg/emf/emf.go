@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -100,6 +101,17 @@ func (w *Writer) Put(dimensions []Dimension, metrics ...Metric) error {
 		return fmt.Errorf("emf: writing a line: %w", err)
 	}
 	return nil
+}
+
+// PutSome is Put without the metrics that are 0, and nothing where all of them are: what
+// did not happen needs no value, and a metric costs by the hour in which it has one
+// (https://aws.amazon.com/cloudwatch/pricing/).
+func (w *Writer) PutSome(dimensions []Dimension, metrics ...Metric) error {
+	some := slices.DeleteFunc(slices.Clone(metrics), func(m Metric) bool { return m.Value == 0 })
+	if len(some) == 0 {
+		return nil
+	}
+	return w.Put(dimensions, some...)
 }
 
 func (w *Writer) line(dimensions []Dimension, metrics []Metric) ([]byte, error) {

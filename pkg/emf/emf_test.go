@@ -180,6 +180,22 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
+func TestWhatDidNotHappenLeavesNoValue(t *testing.T) {
+	var out bytes.Buffer
+	w := New(&out, "Keyreeve", at)
+	if err := w.PutSome(nil, Metric{Drift, Count, 0}, Metric{LinesDuplicate, Count, 0}); err != nil || out.Len() > 0 {
+		t.Errorf("two zeros: %v, and the line %s; want none", err, out.String())
+	}
+	if err := w.PutSome(nil, Metric{Drift, Count, 0}, Metric{LinesCounted, Count, 3}); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"_aws":{"Timestamp":1768473000123,"CloudWatchMetrics":[{"Namespace":"Keyreeve","Dimensions":[[]],` +
+		`"Metrics":[{"Name":"LinesCounted","Unit":"Count"}]}]},"LinesCounted":3}` + "\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestAFailedWriteIsAnError(t *testing.T) {
 	if err := New(broken{}, "N", nil).Put(nil, Metric{LinesCounted, Count, 1}); err == nil {
 		t.Error("no error")

@@ -1,6 +1,7 @@
 package emf
 
-// Metrics of the function usage. None has a dimension.
+// Metrics of the function usage, each written only where it is not 0. None has a
+// dimension.
 const (
 	LinesCounted    = "LinesCounted"    // requests that were counted, and refusals of counted requests
 	LinesDuplicate  = "LinesDuplicate"  // lines that another batch had brought
@@ -8,13 +9,10 @@ const (
 	Unattributed    = "Unattributed"    // refusals whose key nobody knows
 	Lag             = "Lag"             // milliseconds from a batch's newest request to its being counted; read its Maximum
 	Drift           = "Drift"           // largest difference of a key's two witnesses; read its Maximum
-	KeysSwept       = "KeysSwept"       // keys that the hourly sweep looked at
 	AlertsRaised    = "AlertsRaised"    // by the hourly sweep
 )
 
-// Metrics of the function notify, written only where there is something to count: it runs
-// each minute, and a metric costs by the hour in which it has a value. None has a
-// dimension.
+// Metrics of the function notify, likewise.
 const (
 	AlertsPublished   = "AlertsPublished"   // alerts put on the event bus
 	WebhooksDelivered = "WebhooksDelivered" // deliveries that arrived

@@ -15,7 +15,7 @@ import (
 // admitted somewhere in between. At most 100 may lie wholly in any 60 seconds, so what
 // counts as a breach is 101 requests all sent and answered within one span.
 func TestAtMostTheLimitIsAdmittedInAnySixtySeconds(t *testing.T) {
-	w := shared(t)
+	w := uncounted(t)
 	const (
 		clients = 50
 		calls   = 200

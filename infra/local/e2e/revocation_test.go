@@ -108,7 +108,7 @@ var ways = []way{
 // The promise of the guard: once the answer to a change has gone out, no request that the
 // change forbids is let through, although the policy that allows it is still cached.
 func TestAChangeIsInForceOnTheNextRequestAlthoughThePolicyIsCached(t *testing.T) {
-	w := shared(t)
+	w := uncounted(t)
 	var late, done atomic.Int64
 	for _, how := range ways {
 		t.Run(how.name, func(t *testing.T) {

@@ -111,6 +111,16 @@ func shared(t testing.TB) *world {
 	return sharedBy(t, "", options{settings: generous})
 }
 
+// uncounted is the gateway of tests that make tens of thousands of requests about something
+// else than usage: their lines are delivered, to nobody, since counting them all would be
+// most of the run's work.
+func uncounted(t testing.TB) *world {
+	t.Helper()
+	return sharedBy(t, "uncounted", options{settings: generous, deliver: func(logs.Invoke) logs.Invoke {
+		return func(context.Context, []byte) error { return nil }
+	}})
+}
+
 // preset is the gateway that the tests of one configuration use together.
 func preset(t testing.TB, name string) *world {
 	t.Helper()

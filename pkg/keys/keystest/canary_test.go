@@ -23,7 +23,7 @@ func TestCanaryFindsTwelveCharactersAndNoFewer(t *testing.T) {
 	}{
 		"nothing":               {"", false},
 		"prefix and id":         {text[:len(text)-apikey.SecretLen], false},
-		"11 characters":         {"x" + secret[3:14] + "y", false},
+		"11 characters":         {"." + secret[3:14] + ".", false}, // a dot is in no secret, so they stay 11
 		"the first 12":          {"x" + secret[:12], true},
 		"12 in the middle":      {secret[9:21] + "y", true},
 		"the last 12":           {secret[20:], true},
