@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/alert"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
 	"github.com/keyreeve/keyreeve/pkg/guard"
+	"github.com/keyreeve/keyreeve/pkg/simulate"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
@@ -32,8 +33,12 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 	},
 	"keys": func(w *wiring) (lambda.Handler, error) {
 		service := w.service()
+		simulator, err := simulate.New(simulate.Config{Keys: service, Meters: w.meters(), Table: w.table, Region: w.cfg.Region})
+		if err != nil {
+			return nil, err
+		}
 		return w.behindGuard("keys", keysfn.New(keysfn.Config{
-			Service: service, Verifier: w.verifier(), Table: w.table, Settings: w.cfg.Settings, Log: w.log,
+			Service: service, Verifier: w.verifier(), Simulator: simulator, Table: w.table, Settings: w.cfg.Settings, Log: w.log,
 			Usage:    usage.NewReports(usage.ReportsConfig{Store: w.usage(), Keys: service, Table: w.table}),
 			Alerts:   alert.NewDesk(alert.DeskConfig{Store: w.alerts()}),
 			Webhooks: webhook.NewManager(webhook.ManagerConfig{Store: w.webhooks(), Peppers: w.peppers, Sender: w.sender()}),

@@ -79,20 +79,9 @@ func keyOf(authorizer map[string]any) apikey.ID {
 
 // reasonOf is an error of admit as the log names it; more is what it says besides.
 func reasonOf(err error) (reason string, more []slog.Attr) {
-	var unauthorized *guard.UnauthorizedError
-	var scope *guard.ScopeError
-	var limit *guard.LimitError
-	switch {
-	case errors.As(err, &unauthorized):
-		return string(unauthorized.Reason), nil
-	case errors.As(err, &scope) && scope.Customer:
-		return logline.ReasonCustomer, nil
-	case errors.As(err, &scope) && scope.Network:
-		return logline.ReasonNetwork, nil
-	case errors.As(err, &scope):
-		return logline.ReasonPermission, nil
-	case errors.As(err, &limit):
-		return logline.ReasonLimit, nil
+	switch reason := guard.Reason(err); {
+	case reason != "":
+		return reason, nil
 	case errors.Is(err, httpapi.ErrSeveralCredentials):
 		return string(keys.ReasonSeveral), nil
 	case errors.Is(err, httpapi.ErrMissingContext):

@@ -36,6 +36,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/simulate"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 	"github.com/keyreeve/keyreeve/pkg/verify"
 	"github.com/keyreeve/keyreeve/pkg/webhook"
@@ -43,15 +44,16 @@ import (
 
 // Config is what the API works with. All fields are needed but Clock and Log.
 type Config struct {
-	Service  *keys.Service
-	Verifier *verify.Verifier
-	Usage    *usage.Reports
-	Alerts   *alert.Desk
-	Webhooks *webhook.Manager
-	Table    *route.Table
-	Settings config.Settings
-	Clock    func() time.Time // default time.Now
-	Log      *slog.Logger     // causes of 5xx answers; default discards
+	Service   *keys.Service
+	Verifier  *verify.Verifier
+	Simulator *simulate.Simulator
+	Usage     *usage.Reports
+	Alerts    *alert.Desk
+	Webhooks  *webhook.Manager
+	Table     *route.Table
+	Settings  config.Settings
+	Clock     func() time.Time // default time.Now
+	Log       *slog.Logger     // causes of 5xx answers; default discards
 }
 
 type api struct {

@@ -192,6 +192,9 @@ func TestWhatWasRefusedIsNotEchoed(t *testing.T) {
 			{"POST", "/v1/api-keys/verify", `{"apiKey":"` + key + `","method":"` + text + `","path":"/"}`},
 			{"POST", "/v1/api-keys/verify", `{"apiKey":"` + key + `","method":"GET","path":"` + text + `"}`},
 			{"POST", "/v1/api-keys/verify", `{"apiKey":"` + key + `","method":"GET","path":"/v1/customers"}`},
+			{"POST", "/v1/api-keys/key_" + string(w.root.key.ID()) + "/simulate", `{"method":"GET","path":"` + text + `"}`},
+			{"POST", "/v1/api-keys/key_" + string(w.root.key.ID()) + "/simulate", `{"method":"` + text + `","path":"/x","sourceIp":"` + text + `","environment":"` + text + `","at":"` + text + `"}`},
+			{"POST", "/v1/api-keys", `{"name":"a","networks":["` + text + `"]}`},
 		} {
 			a := w.root.do(c[0], c[1], c[2], "If-Match: "+`"1"`)
 			noSecretIn(t, a.Body.String(), victim.key)
@@ -253,6 +256,7 @@ func TestAFailingStoreIsA503ThatSaysSo(t *testing.T) {
 		body := map[string]string{
 			"createKey": `{"name":"a"}`, "updateKey": `{"name":"a"}`, "createAccountKey": `{"name":"a","key_type":"sandbox"}`,
 			"createWebhook": `{"url":"https://example.com/"}`, "updateWebhook": `{"isActive":false}`,
+			"simulateRequest": `{"method":"GET","path":"/v1/licenses","sourceIp":"192.0.2.1"}`,
 			"updateAccountKey": `{"name":"a"}`, "verifyKey": `{"apiKey":"` + w.root.key.Plaintext() + `","method":"GET","path":"/v1/licenses"}`,
 		}[op.id]
 		r := httptest.NewRequest(op.method, strings.ReplaceAll(op.path, "{id}", id), strings.NewReader(body))

@@ -139,9 +139,7 @@ func (a *api) visible(c *call, verdict *verify.Verdict) (bool, error) {
 
 func (v *verdictView) describe(rt route.Route) {
 	v.Rule = &ruleView{Method: rt.Method, Path: rt.Path, Credential: credentialName(rt)}
-	if rt.Permission != "" {
-		v.Permission = &rt.Permission
-	}
+	v.Permission = permissionOf(&rt)
 }
 
 func credentialName(rt route.Route) string {

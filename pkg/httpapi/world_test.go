@@ -21,9 +21,11 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/guard"
+	"github.com/keyreeve/keyreeve/pkg/guard/guardtest"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/keys/keystest"
 	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/simulate"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 	"github.com/keyreeve/keyreeve/pkg/usage/usagetest"
 	"github.com/keyreeve/keyreeve/pkg/verify"
@@ -35,6 +37,7 @@ import (
 type world struct {
 	t        *testing.T
 	store    *keystest.Memory
+	meters   *guardtest.Meters
 	usage    *usagetest.Memory
 	alerts   *alerttest.Memory
 	webhooks *webhookStore
@@ -53,6 +56,14 @@ type world struct {
 type client struct {
 	w   *world
 	key apikey.Key
+}
+
+// metersOf reads meters as a store does that may fail.
+type metersOf struct{ *guardtest.Meters }
+
+func (m metersOf) Meter(_ context.Context, id apikey.ID) (guard.Meter, bool, error) {
+	meter, found := m.Meters.Meter(id)
+	return meter, found, nil
 }
 
 // webhookStore is a store that can be made to fail: every operation begins with one of these.
@@ -115,11 +126,17 @@ func newWorld(t *testing.T, preset string) *world {
 	for _, p := range settings.AcceptedPrefixes() {
 		prefixes[p] = true
 	}
+	w.meters = guardtest.NewMeters()
+	simulator, err := simulate.New(simulate.Config{Keys: w.service, Meters: metersOf{w.meters}, Table: table, Clock: w.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.handler = New(Config{
-		Service:  w.service,
-		Verifier: verify.New(verify.Config{Store: w.store, Peppers: peppers{r}, Prefixes: prefixes, Clock: w.clock}),
-		Usage:    usage.NewReports(usage.ReportsConfig{Store: w.usage, Keys: w.service, Table: table, Clock: w.clock}),
-		Alerts:   alert.NewDesk(alert.DeskConfig{Store: w.alerts, Clock: w.clock}),
+		Service:   w.service,
+		Verifier:  verify.New(verify.Config{Store: w.store, Peppers: peppers{r}, Prefixes: prefixes, Clock: w.clock}),
+		Simulator: simulator,
+		Usage:     usage.NewReports(usage.ReportsConfig{Store: w.usage, Keys: w.service, Table: table, Clock: w.clock}),
+		Alerts:    alert.NewDesk(alert.DeskConfig{Store: w.alerts, Clock: w.clock}),
 		Webhooks: webhook.NewManager(webhook.ManagerConfig{Store: w.webhooks, Peppers: peppers{r}, Clock: w.clock,
 			Sender: webhook.NewSender(webhook.SenderConfig{Anywhere: true})}), // so that a test can receive
 		Table: table, Settings: settings, Clock: w.clock,
@@ -167,6 +184,7 @@ func (c client) do(method, target, body string, headers ...string) answer {
 	c.w.t.Helper()
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	r.Header.Set(RequestIDHeader, "req-1")
+	r.RemoteAddr = "192.0.2.1" // as the proxy has it, without a port
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Add(name, value)

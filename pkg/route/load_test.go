@@ -198,8 +198,8 @@ func TestManagementRoutesAreInEveryTable(t *testing.T) {
 			t.Errorf("a table without rows has %v, %t for %s %s; want %v", got, ok, r.Method, r.Path, r)
 		}
 	}
-	if got := len(tab.Routes()); got != 32 {
-		t.Errorf("a table without rows has %d routes, want the 32 of management.json", got)
+	if got := len(tab.Routes()); got != 33 {
+		t.Errorf("a table without rows has %d routes, want the 33 of management.json", got)
 	}
 	if diff := cmp.Diff([]string{"keys"}, tab.Functions()); diff != "" {
 		t.Errorf("Functions() (-want +got)\n%s", diff)

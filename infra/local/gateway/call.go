@@ -111,7 +111,7 @@ var methods = []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT
 // split takes the stage off an escaped path. Slashes in front, and between stage and path,
 // are one (observed at AWS; requestContext.path keeps the second kind).
 func (g *Gateway) split(escaped string) (stage, full, path string) {
-	full = "/" + strings.TrimLeft(escaped, "/")
+	full = route.Sent(escaped)
 	first, rest, more := strings.Cut(full[1:], "/")
 	if !slices.Contains(g.o.Stages, first) {
 		return g.o.DefaultStage, full, full
@@ -119,7 +119,7 @@ func (g *Gateway) split(escaped string) (stage, full, path string) {
 	if !more {
 		return first, full, "/"
 	}
-	return first, full, "/" + strings.TrimLeft(rest, "/")
+	return first, full, route.Sent(rest)
 }
 
 // parseQuery is url.ParseQuery, but for ";", which splits too (notes), and for what does
