@@ -39,9 +39,10 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 		}
 		return w.behindGuard("keys", keysfn.New(keysfn.Config{
 			Service: service, Verifier: w.verifier(), Simulator: simulator, Table: w.table, Settings: w.cfg.Settings, Log: w.log,
-			Usage:    usage.NewReports(usage.ReportsConfig{Store: w.usage(), Keys: service, Table: w.table}),
-			Alerts:   alert.NewDesk(alert.DeskConfig{Store: w.alerts()}),
-			Webhooks: webhook.NewManager(webhook.ManagerConfig{Store: w.webhooks(), Peppers: w.peppers, Sender: w.sender()}),
+			AuthorizerTimeout: w.cfg.AuthorizerTimeout,
+			Usage:             usage.NewReports(usage.ReportsConfig{Store: w.usage(), Keys: service, Table: w.table}),
+			Alerts:            alert.NewDesk(alert.DeskConfig{Store: w.alerts()}),
+			Webhooks:          webhook.NewManager(webhook.ManagerConfig{Store: w.webhooks(), Peppers: w.peppers, Sender: w.sender()}),
 		})), nil
 	},
 	"sample": func(w *wiring) (lambda.Handler, error) {

@@ -10,12 +10,12 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
-func (a *api) issued(status int, i *keys.Issued, now time.Time) reply {
+func (a *api) issued(status int, i *keys.Issued, meta any, now time.Time) reply {
 	h := etag(&i.Key)
 	if i.Replayed {
 		h.Set("Idempotency-Replayed", "true")
 	}
-	return ok(status, issuedKeyView{a.view(&i.Key, now), i.Plaintext.Plaintext()}, issuedMeta{shownOnce}, h)
+	return ok(status, issuedKeyView{a.view(&i.Key, now), i.Plaintext.Plaintext()}, meta, h)
 }
 
 // ref reads {id} of the canonical face. What is no id names nothing.
@@ -78,7 +78,7 @@ func (a *api) createKey(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return a.issued(http.StatusCreated, &issued, c.now), nil
+	return a.issued(http.StatusCreated, &issued, issuedMeta{shownOnce}, c.now), nil
 }
 
 func (a *api) getKey(c *call) (reply, error) {
@@ -115,6 +115,9 @@ func (a *api) updateKey(c *call) (reply, error) {
 		return reply{}, err
 	}
 	k, err := a.cfg.Service.Update(c.Context(), c.caller, ref, body.patch(), cond)
+	if k.VerdictAt.Equal(k.UpdatedAt) { // the last change was one of what the key may do
+		return a.oneKey(c, &k, changeMeta{a.inForce()}, err)
+	}
 	return a.oneKey(c, &k, nil, err)
 }
 
@@ -135,7 +138,7 @@ func (a *api) deleteKey(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(http.StatusOK, deletedView{KeyID: keyID(k.ID), Revoked: true}, nil, nil), nil
+	return ok(http.StatusOK, deletedView{KeyID: keyID(k.ID), Revoked: true}, changeMeta{a.inForce()}, nil), nil
 }
 
 func (a *api) revokeKey(c *call) (reply, error) {
@@ -145,9 +148,9 @@ func (a *api) revokeKey(c *call) (reply, error) {
 	}
 	descendants := c.flag("descendants")
 	k, more, err := a.cfg.Service.Revoke(c.Context(), c.caller, ref, descendants, cond)
-	var meta any
+	meta := revokeMeta{Effective: a.inForce()}
 	if descendants {
-		meta = revokeMeta{Descendants: more}
+		meta.Descendants = &more
 	}
 	return a.oneKey(c, &k, meta, err)
 }
@@ -158,7 +161,7 @@ func (a *api) activateKey(c *call) (reply, error) {
 		return reply{}, err
 	}
 	k, err := a.cfg.Service.Activate(c.Context(), c.caller, ref, cond)
-	return a.oneKey(c, &k, nil, err)
+	return a.oneKey(c, &k, changeMeta{a.inForce()}, err)
 }
 
 // bodiless reads a request that names a key and has nothing in its body.
@@ -197,5 +200,5 @@ func (a *api) regenerateKey(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return a.issued(http.StatusOK, &issued, c.now), nil
+	return a.issued(http.StatusOK, &issued, regeneratedMeta{shownOnce, a.oldSecretGone(&issued.Key)}, c.now), nil
 }

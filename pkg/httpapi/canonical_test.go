@@ -80,7 +80,9 @@ func TestMoMailDeleteAsDocumented(t *testing.T) {
 	w := newWorld(t, momail)
 	created, _ := w.root.create(`{"name":"Production API"}`)
 	a := w.root.do("DELETE", "/v1/api-keys/"+created["keyId"].(string), "").want(http.StatusOK)
-	want := map[string]any{"success": true, "data": map[string]any{"keyId": created["keyId"], "revoked": true}}
+	want := map[string]any{
+		"success": true, "data": map[string]any{"keyId": created["keyId"], "revoked": true}, "meta": map[string]any{"effective": atOnce},
+	}
 	if d := cmp.Diff(want, a.object()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -179,7 +181,7 @@ func TestRevokeActivateRegenerate(t *testing.T) {
 
 	a := w.root.do("POST", path+"/regenerate", "").want(200)
 	got := a.data()
-	if !cmp.Equal(a.object()["meta"], map[string]any{"warning": shownOnce}) {
+	if !cmp.Equal(a.object()["meta"], map[string]any{"warning": shownOnce, "effective": atOnce}) {
 		t.Errorf("meta %v", a.object()["meta"])
 	}
 	fresh := parseKey(t, got["apiKey"])
@@ -221,14 +223,14 @@ func TestRevokeMayIncludeDescendants(t *testing.T) {
 	child, _ := asManager.create(`{"name":"child"}`)
 	path := "/v1/api-keys/" + manager["keyId"].(string)
 	a := w.root.do("POST", path+"/revoke?descendants=true", "").want(200)
-	if d := cmp.Diff(map[string]any{"descendants": 1.0}, a.object()["meta"]); d != "" {
+	if d := cmp.Diff(map[string]any{"descendants": 1.0, "effective": atOnce}, a.object()["meta"]); d != "" {
 		t.Error(d)
 	}
 	if got := w.root.do("GET", "/v1/api-keys/"+child["keyId"].(string), "").want(200).data(); got["status"] != "inactive" {
 		t.Errorf("the descendant is %v", got["status"])
 	}
-	if meta := w.root.do("POST", path+"/revoke", "").want(200).object()["meta"]; meta != nil {
-		t.Errorf("meta %v without descendants", meta)
+	if d := cmp.Diff(map[string]any{"effective": atOnce}, w.root.do("POST", path+"/revoke", "").want(200).object()["meta"]); d != "" {
+		t.Errorf("without descendants (-want +got):\n%s", d)
 	}
 }
 

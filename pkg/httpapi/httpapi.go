@@ -42,18 +42,19 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
 
-// Config is what the API works with. All fields are needed but Clock and Log.
+// Config is what the API works with. All fields are needed but AuthorizerTimeout, Clock and Log.
 type Config struct {
-	Service   *keys.Service
-	Verifier  *verify.Verifier
-	Simulator *simulate.Simulator
-	Usage     *usage.Reports
-	Alerts    *alert.Desk
-	Webhooks  *webhook.Manager
-	Table     *route.Table
-	Settings  config.Settings
-	Clock     func() time.Time // default time.Now
-	Log       *slog.Logger     // causes of 5xx answers; default discards
+	Service           *keys.Service
+	Verifier          *verify.Verifier
+	Simulator         *simulate.Simulator
+	Usage             *usage.Reports
+	Alerts            *alert.Desk
+	Webhooks          *webhook.Manager
+	Table             *route.Table
+	Settings          config.Settings
+	AuthorizerTimeout time.Duration    // default config.AuthorizerTimeout
+	Clock             func() time.Time // default time.Now
+	Log               *slog.Logger     // causes of 5xx answers; default discards
 }
 
 type api struct {
@@ -67,6 +68,9 @@ type api struct {
 func New(c Config) http.Handler {
 	if c.Clock == nil {
 		c.Clock = time.Now
+	}
+	if c.AuthorizerTimeout == 0 {
+		c.AuthorizerTimeout = config.AuthorizerTimeout
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -81,8 +81,14 @@ type issuedMeta struct {
 	Warning string `json:"warning" example:"This API key will only be shown once. Please store it securely."`
 }
 
+type regeneratedMeta struct {
+	Warning   string        `json:"warning" example:"This API key will only be shown once. Please store it securely."`
+	Effective effectiveView `json:"effective"`
+}
+
 type revokeMeta struct {
-	Descendants int `json:"descendants" minimum:"0" maximum:"10000" doc:"How many keys that this one created, directly or not, were switched off with it."`
+	Descendants *int          `json:"descendants,omitempty" nullable:"false" minimum:"0" maximum:"10000" doc:"How many keys that this one created, directly or not, were switched off with it; there when descendants=true was asked."`
+	Effective   effectiveView `json:"effective"`
 }
 
 type deletedView struct {

@@ -300,7 +300,7 @@ func (d *document) answer(a *answerSchema) *huma.Schema {
 	s.Properties["data"].Nullable = false
 	if a.meta != nil {
 		s.Properties["meta"] = d.registry.Schema(a.meta, true, "")
-		if a.meta != of[revokeMeta]() {
+		if !a.someMeta {
 			s.Required = append(s.Required, "meta")
 		}
 	}

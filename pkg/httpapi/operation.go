@@ -34,6 +34,7 @@ type answerSchema struct {
 	text      string
 	data      reflect.Type // in {"success":true,"data":…}
 	meta      reflect.Type // in "meta"; nil: none
+	someMeta  bool         // "meta" is not always there
 	bare      reflect.Type // without an envelope
 	anyObject bool         // some other document
 	csv       bool         // also as a sheet, where format=csv is asked
