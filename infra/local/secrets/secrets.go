@@ -7,14 +7,13 @@
 // (written beside it, then renamed).
 //
 // Who may read: a request must be signed with the one access key id that the functions
-// were given. The id works as a token, because a port on loopback is open to every user
-// of the machine, while the file is not. Signatures are not checked.
+// were given (package sigv4), because a port on loopback is open to every user of the
+// machine, while the file is not.
 //
 // Only the current version exists: a stage other than AWSCURRENT is not found.
 package secrets
 
 import (
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/infra/local/atomicfile"
 	"github.com/keyreeve/keyreeve/infra/local/ids"
+	"github.com/keyreeve/keyreeve/infra/local/sigv4"
 )
 
 // maxSecretBytes is the service's own limit of a value
@@ -102,7 +102,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Manager) serve(r *http.Request) (map[string]any, error) {
-	if !m.signed(r) {
+	if !sigv4.SignedBy(r, m.accessKeyID) {
 		return nil, denied
 	}
 	operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
@@ -132,14 +132,6 @@ func (m *Manager) serve(r *http.Request) (map[string]any, error) {
 		return m.describe()
 	}
 	return nil, &fault{"UnknownOperationException", ""}
-}
-
-// signed reports whether the request names the access key id in a Signature Version 4
-// Authorization header: AWS4-HMAC-SHA256 Credential=ID/20260102/region/service/aws4_request, …
-func (m *Manager) signed(r *http.Request) bool {
-	_, rest, ok := strings.Cut(r.Header.Get("Authorization"), "Credential=")
-	id, _, ok2 := strings.Cut(rest, "/")
-	return ok && ok2 && subtle.ConstantTimeCompare([]byte(id), []byte(m.accessKeyID)) == 1
 }
 
 // current reads the file; m.mu is held. A value that has not been seen is a new version.

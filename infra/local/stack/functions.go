@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
+	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
@@ -19,6 +20,7 @@ const (
 	adminFunction      = "admin"
 	usageFunction      = "usage"
 	notifyFunction     = "notify"
+	flushFunction      = "flush"
 )
 
 // integrationTime is what API Gateway gives a function that a route names.
@@ -26,7 +28,7 @@ const integrationTime = 29 * time.Second
 
 // background are the functions that no request waits for: one process at most, and that
 // with the first invocation.
-var background = []string{streamFunction, adminFunction, usageFunction, notifyFunction}
+var background = []string{streamFunction, flushFunction, adminFunction, usageFunction, notifyFunction}
 
 // startFunctions starts a process of each function that requests wait for.
 func (s *Stack) startFunctions(ctx context.Context, o Options) error {
@@ -38,6 +40,10 @@ func (s *Stack) startFunctions(ctx context.Context, o Options) error {
 			f.Lazy, f.MaxProcesses = true, 1
 		}
 		switch name {
+		case authorizerFunction:
+			f.Timeout = s.Config.AuthorizerTimeout
+		case streamFunction, flushFunction:
+			f.Timeout = time.Minute
 		case adminFunction:
 			// It makes the first writes to a JVM that has just started, perhaps on a machine
 			// that is busy with a build, and nobody waits for it but the start.
@@ -91,8 +97,14 @@ func (s *Stack) environment(function string, o Options) map[string]string {
 	if o.RoutesFile != "" {
 		env["ROUTES_FILE"] = o.RoutesFile
 	}
+	if flushes := []string{"keys", streamFunction, flushFunction}; !o.WithoutFlush && slices.Contains(flushes, function) {
+		env["REST_API_ID"], env["AWS_ENDPOINT_URL_API_GATEWAY"] = s.Config.RestAPIID, s.Config.APIGatewayEndpoint
+	}
+	if s.Config.AuthorizerTimeout != config.AuthorizerTimeout {
+		env["AUTHORIZER_TIMEOUT"] = s.Config.AuthorizerTimeout.String()
+	}
 	switch function {
-	case authorizerFunction, streamFunction, adminFunction:
+	case authorizerFunction, streamFunction, flushFunction, adminFunction:
 	case "keys":
 		env["USAGE_TABLE"], env["ALERTS_TABLE"] = s.Config.UsageTable, s.Config.AlertsTable
 		env["WEBHOOKS_ANYWHERE"] = "true"

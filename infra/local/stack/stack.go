@@ -9,7 +9,8 @@
 //	data/          DynamoDB's tables
 //	peppers.json   the pepper ring, made at random once
 //	root-key       a root key that works, for scripts
-//	stream.json    how far the keys table's stream has been delivered
+//	stream.json    how far the keys table's stream has been delivered to the function stream
+//	flush.json     how far to the function flush
 //	alerts.json    how far the alerts table's
 //	access.log     one JSON line per request
 //	metrics.log    what functions have measured
@@ -22,6 +23,7 @@ package stack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,6 +47,7 @@ import (
 	"github.com/keyreeve/keyreeve/infra/local/gateway"
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
 	"github.com/keyreeve/keyreeve/infra/local/logs"
+	"github.com/keyreeve/keyreeve/infra/local/management"
 	"github.com/keyreeve/keyreeve/infra/local/secrets"
 	"github.com/keyreeve/keyreeve/infra/local/stream"
 	"github.com/keyreeve/keyreeve/pkg/config"
@@ -85,8 +88,13 @@ type Options struct {
 	TablePrefix string // of the tables' names; default "keyreeve-"
 	WithoutTTL  bool   // tables without time to live, for tests with a clock of their own
 
-	// AuthorizerTTL replaces the settings' authorizerCacheSeconds.
-	AuthorizerTTL      *time.Duration
+	// AuthorizerTTL replaces the settings' authorizerCacheSeconds in the gateway; what the
+	// functions say of it stays the settings'.
+	AuthorizerTTL *time.Duration
+	// AuthorizerTimeout is the function authorizer's; default config.AuthorizerTimeout.
+	AuthorizerTimeout time.Duration
+	// WithoutFlush leaves the gateway's cache of policies alone when a key changes.
+	WithoutFlush       bool
 	IntegrationTimeout time.Duration // default 29 s
 	// Function may change a function before it is started: its timeout, processes,
 	// environment.
@@ -106,10 +114,12 @@ type Stack struct {
 	NewRoot bool   // RootKey was made by this Start
 	Stages  []string
 
-	Gateway  *gateway.Gateway
-	Lambda   *lambda.Runtime
-	Settings config.Settings
-	Table    *route.Table
+	Gateway *gateway.Gateway
+	Lambda  *lambda.Runtime
+	// Management is API Gateway's own API, by which functions flush the cache.
+	Management *management.Manager
+	Settings   config.Settings
+	Table      *route.Table
 	// Config is a function's configuration, for stores that a test opens beside the
 	// functions (dynamo.NewClient, dynamo.NewKeys).
 	Config config.Config
@@ -118,6 +128,7 @@ type Stack struct {
 	logs    *logs.Deliverer
 	started chan struct{} // closed at the end of Start
 	failed  chan error
+	manager net.Listener   // of Management
 	ends    []func() error // run by Close, last first
 	once    sync.Once
 	err     error
@@ -210,6 +221,9 @@ func (s *Stack) start(ctx context.Context, o Options) error {
 	if err := s.startSecrets(); err != nil {
 		return err
 	}
+	if err := s.listenManagement(); err != nil {
+		return err
+	}
 	if err := s.startLambdas(o); err != nil {
 		return err
 	}
@@ -224,6 +238,7 @@ func (s *Stack) start(ctx context.Context, o Options) error {
 	}
 	log := slog.New(slog.NewTextHandler(o.Log, nil))
 	s.startStream(s.Config.KeysTable, streamFunction, "stream.json", log)
+	s.startStream(s.Config.KeysTable, flushFunction, "flush.json", log)
 	s.startStream(s.Config.AlertsTable, notifyFunction, "alerts.json", log)
 	s.schedule(usageFunction, sweepFirst, sweepEvery, log)
 	s.schedule(notifyFunction, notifyEvery, notifyEvery, log)
@@ -269,6 +284,7 @@ func (s *Stack) configure(o *Options) error {
 		Region: region, Settings: s.Settings, RoutesFile: o.RoutesFile, PepperSecret: pepperSecret,
 		KeysTable: o.TablePrefix + "keys", MetersTable: o.TablePrefix + "meters", SampleTable: o.TablePrefix + "sample",
 		UsageTable: o.TablePrefix + "usage", AlertsTable: o.TablePrefix + "alerts",
+		RestAPIID: "local", AuthorizerTimeout: cmp.Or(o.AuthorizerTimeout, config.AuthorizerTimeout),
 		AccessKeyID: newAccessKeyID(), SecretAccessKey: "local", SessionToken: "local",
 		StoreTimeout: 20 * time.Second, // for the stack's own calls; functions have theirs
 	}
@@ -332,6 +348,26 @@ func (s *Stack) startSecrets() error {
 	return nil
 }
 
+// listenManagement opens the port of API Gateway's own API, whose URL the functions are
+// given. It is served when there is a gateway; calls until then wait.
+func (s *Stack) listenManagement() (err error) {
+	if s.manager, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("serving API Gateway's own API: %w", err)
+	}
+	s.atEnd(func() error { _ = s.manager.Close(); return nil }) // the server may have closed it
+	s.Config.APIGatewayEndpoint = "http://" + s.manager.Addr().String()
+	return nil
+}
+
+func (s *Stack) serveManagement() {
+	s.Management = management.New(management.Options{
+		APIID: s.Config.RestAPIID, Stages: s.Stages, AccessKeyID: s.Config.AccessKeyID, Flush: s.Gateway.FlushAuthorizerCache,
+	})
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: s.Management}
+	s.atEnd(server.Close)
+	go s.watch("serving API Gateway's own API", func() error { return server.Serve(s.manager) })
+}
+
 // watch runs a server and reports it if it ends by itself.
 func (s *Stack) watch(what string, serve func() error) {
 	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
@@ -351,6 +387,7 @@ func (s *Stack) serve(o Options, listeners []net.Listener) error {
 	s.atEnd(log.close)
 	complaints := slog.New(slog.NewTextHandler(o.Log, nil))
 	s.Gateway = gateway.New(gateway.Options{
+		APIID: s.Config.RestAPIID,
 		Table: s.Table, Stages: s.Stages, DefaultStage: s.DefaultStage(), Invoke: s.Lambda.Invoke,
 		AuthorizerTTL: ttl, IntegrationTimeout: o.IntegrationTimeout, CORSOrigins: s.Settings.CORSOrigins,
 		BinaryMediaTypes: s.Table.BinaryMediaTypes(),
@@ -365,6 +402,7 @@ func (s *Stack) serve(o Options, listeners []net.Listener) error {
 			}
 		},
 	})
+	s.serveManagement()
 	server := gateway.NewServer(s.Gateway)
 	s.atEnd(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

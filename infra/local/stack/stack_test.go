@@ -273,8 +273,11 @@ func TestEachFunctionGetsItsOwnSettingsAlone(t *testing.T) {
 			"KEYREEVE_SETTINGS": "{}", "AWS_ENDPOINT_URL_DYNAMODB": s.Config.DynamoDBEndpoint,
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.Config.SecretsManagerEndpoint, "STORE_TIMEOUT": "5s",
 		}
-		if name == "admin" {
+		switch name {
+		case "admin":
 			want["STORE_TIMEOUT"] = "20s"
+		case "keys", "stream", "flush":
+			want["REST_API_ID"], want["AWS_ENDPOINT_URL_API_GATEWAY"] = "local", s.Config.APIGatewayEndpoint
 		}
 		switch name {
 		case "sample":
@@ -293,7 +296,7 @@ func TestEachFunctionGetsItsOwnSettingsAlone(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
-	for _, name := range []string{"authorizer", "keys", "sample", "stream", "admin", "usage", "notify"} {
+	for _, name := range []string{"authorizer", "keys", "sample", "stream", "flush", "admin", "usage", "notify"} {
 		if got[name] == nil {
 			t.Errorf("there is no function %s", name)
 		}
@@ -461,7 +464,7 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 // on that one alone; so this works on a machine without a network, too.
 func TestItListensOnLoopbackAlone(t *testing.T) {
 	s := stacktest.Start(t, stack.Options{})
-	for _, url := range []string{s.URL, s.Config.SecretsManagerEndpoint} {
+	for _, url := range []string{s.URL, s.Config.SecretsManagerEndpoint, s.Config.APIGatewayEndpoint} {
 		port := url[strings.LastIndex(url, ":")+1:]
 		for host, want := range map[string]bool{"127.0.0.1": true, "127.0.0.2": false} {
 			c, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), time.Second)
