@@ -10,7 +10,7 @@ import (
 
 // reserved functions serve Keyreeve itself. A route to one of them could put what only
 // IAM may invoke (admin) behind a public path.
-var reserved = []string{"admin", "authorizer", "console", Forward, "keys", "notify", "stream", "usage"}
+var reserved = []string{"admin", "authorizer", "console", "flush", Forward, "keys", "notify", "stream", "usage"}
 
 // Load makes the table of the management routes and those of a file in the form of
 // routes.json; nil stands for the sample's. The error lists everything that is wrong,

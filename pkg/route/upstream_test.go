@@ -63,6 +63,7 @@ func TestFaultsOfUpstreamsAreReportedByField(t *testing.T) {
 	for name, c := range map[string]struct{ row, want string }{
 		"a function beside it":     {`{"method": "GET", "path": "/x", "function": "sample", "upstream": ` + ok + `}`, "routes[0] (GET /x): upstream: a route has a function or an upstream"},
 		"function forward":         {`{"method": "GET", "path": "/x", "function": "forward"}`, "routes[0] (GET /x): function: forward is one of Keyreeve's own"},
+		"function flush":           {`{"method": "GET", "path": "/x", "function": "flush"}`, "function: flush is one of Keyreeve's own"},
 		"function notify":          {`{"method": "GET", "path": "/x", "function": "notify"}`, "function: notify is one of Keyreeve's own"},
 		"unguarded":                {forward("/x", ok, `, "unguarded": true`), "routes[0] (ANY /x): unguarded: a route with an upstream is always guarded"},
 		"a management route":       {forward("/v1/api-keys/x", ok, ""), "path: /v1/api-keys and everything below it is Keyreeve's own"},
