@@ -39,12 +39,17 @@ func (s *stack) makeAuthorizersAndMethods() {
 		}
 	}
 	for _, p := range s.d.preflights() {
-		s.api.Root().ResourceForPath(&p.path).AddCorsPreflight(&awsapigateway.CorsOptions{
+		options := s.api.Root().ResourceForPath(&p.path).AddCorsPreflight(&awsapigateway.CorsOptions{
 			AllowOrigins: texts(origins(s.d.Settings.CORSOrigins)...),
 			AllowMethods: texts(p.methods...),
 			AllowHeaders: texts(httpapi.AllowedHeaders),
 			MaxAge:       awscdk.Duration_Seconds(jsii.Number(httpapi.PreflightSeconds)),
 		})
+		// Where every body is binary, so is that of OPTIONS, and a mock integration's template
+		// cannot read it: API Gateway answers 500 (github.com/aws/chalice issue 1310).
+		if s.d.Table.BinaryMediaTypes() != nil {
+			resource(options).AddPropertyOverride(jsii.String("Integration.ContentHandling"), "CONVERT_TO_TEXT")
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
 // Functions that more than their row is about.
@@ -24,6 +26,7 @@ const (
 	keysFunction       = "keys"
 	usageFunction      = "usage"
 	notifyFunction     = "notify"
+	forwardFunction    = route.Forward
 )
 
 // function is a row of the function table: what functions/functions.go has under the same
@@ -40,7 +43,7 @@ type function struct {
 	calls   func(*stack) []grant // everything that its code calls
 }
 
-// functions is the function table of an installation. Requests wait for the first three,
+// functions is the function table of an installation. Requests wait for the first four,
 // which get the CPU for a quick start; the timeouts leave room for the stores' own (2 s a
 // call, repeats included) and for the repeats of a change that loses races.
 var functions = []function{
@@ -69,6 +72,19 @@ var functions = []function{
 		calls: func(s *stack) []grant {
 			return append(s.guard(),
 				grant{"Documents", actions("dynamodb", "GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem"), s.sample.TableArn(), nil})
+		},
+	},
+	{
+		// It waits most of the time. What it has in memory is a request and an answer of 6 MB
+		// each, some in two forms; it tells that an upstream is late half a second before its
+		// own end.
+		name: forwardFunction, does: "Hands requests on to the upstreams of the route table", routed: true, memoryMB: 512, timeout: 29,
+		calls: func(s *stack) []grant {
+			grants := s.guard()
+			for i, arn := range s.d.Table.Lambdas() {
+				grants = append(grants, grant{fmt.Sprint("InvokeUpstream", i+1), actions("lambda", "InvokeFunction"), &arn, nil})
+			}
+			return grants
 		},
 	},
 	{

@@ -22,6 +22,9 @@ func (s *stack) makeAPI() {
 		// stack goes, since other APIs may have come to need it.
 		CloudWatchRole: &s.d.AccountLogRole,
 	}
+	if types := s.d.Table.BinaryMediaTypes(); types != nil {
+		p.BinaryMediaTypes = texts(types...)
+	}
 	if s.d.AccountLogRole {
 		p.CloudWatchRoleRemovalPolicy = s.lasting()
 	}

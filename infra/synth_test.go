@@ -81,11 +81,16 @@ func TestEveryStageServesTheRouteTableAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	upstreams, err := route.Load([]byte(upstreamTable))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for label, c := range map[string]struct {
 		tp     *template
 		table  *route.Table
 		stages []string
 	}{
+		"forwarding": {forwarding(), upstreams, []string{"development", "production", "staging"}},
 		"defaults":   {defaults(), route.Default(), []string{"development", "production", "staging"}},
 		"everything": {everything(), empty, []string{"development", "production", "shared", "staging"}},
 	} {

@@ -48,8 +48,11 @@ func synth(t testing.TB, context string) *template {
 		t.Fatal(err)
 	}
 	d, err := parseContext(c, func(name string) ([]byte, error) {
-		if name == noRoutes {
+		switch name {
+		case noRoutes:
 			return []byte(`{"permissions": [], "routes": []}`), nil
+		case upstreamRoutes:
+			return []byte(upstreamTable), nil
 		}
 		return fromRoot(name)
 	})
@@ -92,12 +95,23 @@ func synth(t testing.TB, context string) *template {
 	return made
 }
 
-// noRoutes is a file with a route table that names no route.
-const noRoutes = "no-routes.json"
+// Files with route tables: one that names no route, and one whose routes have upstreams.
+const (
+	noRoutes       = "no-routes.json"
+	upstreamRoutes = "upstream-routes.json"
+)
+
+const upstreamTable = `{"routes": [
+	{"method": "ANY", "path": "/v1/orders/{rest+}", "upstream": {"url": "https://orders.example.com/base"}},
+	{"method": "GET", "path": "/v1/quotes", "upstream": {"lambda": "arn:aws:lambda:eu-west-1:123456789012:function:quotes"}},
+	{"method": "GET", "path": "/v1/prices", "upstream": {"lambda": "arn:aws:lambda:us-east-1:210987654321:function:prices:live"}},
+	{"method": "POST", "path": "/v1/prices", "upstream": {"lambda": "arn:aws:lambda:us-east-1:210987654321:function:prices:live"}}
+]}`
 
 // What most tests look at: the defaults, and everything that can be chosen.
 var (
 	defaults   = sync.OnceValue(func() *template { return synth(outside{}, `{}`) })
+	forwarding = sync.OnceValue(func() *template { return synth(outside{}, `{"routes": "`+upstreamRoutes+`"}`) })
 	everything = sync.OnceValue(func() *template {
 		return synth(outside{}, `{
 			"stackName": "Other", "arch": "x86_64", "disposable": true, "preset": "missinglettr", "routes": "`+noRoutes+`",
