@@ -219,6 +219,8 @@ func outcome(err error) string {
 		return "401 " + string(unauthorized.Reason)
 	case errors.As(err, &scope) && scope.Customer:
 		return "403 customer"
+	case errors.As(err, &scope) && scope.Network:
+		return "403 network"
 	case errors.As(err, &scope):
 		return "403 " + scope.Permission
 	case errors.As(err, &over):

@@ -57,7 +57,7 @@ func InNetworks(networks []string, address string) bool {
 		return true
 	}
 	addr, err := netip.ParseAddr(address)
-	if err != nil {
+	if err != nil || addr.Zone() != "" {
 		return false
 	}
 	addr = addr.Unmap()

@@ -139,7 +139,7 @@ func newCondition(operator, key string, values list) (condition, error) {
 		return condition{SourceIP, func(value string) (bool, error) {
 			ip, err := netip.ParseAddr(value)
 			for _, r := range ranges {
-				if err == nil && r.Contains(ip.Unmap()) {
+				if err == nil && ip.Zone() == "" && r.Contains(ip.Unmap()) {
 					return true, nil
 				}
 			}
