@@ -78,8 +78,7 @@ func newWorld(t *testing.T, rows ...string) *world {
 	return w
 }
 
-// to is a world with one server behind every path below /v1/x, and a second key's worth of
-// rows beside it.
+// to is a world with one server behind /v1/x and every path below.
 func to(t *testing.T, upstream http.HandlerFunc) *world {
 	t.Helper()
 	server := httptest.NewServer(upstream)
