@@ -174,6 +174,9 @@ func start(t testing.TB, o options) *world {
 	w := &world{db: db, canary: &canary{}, log: &buffer{}, lines: &buffer{}, entries: map[string]gateway.Entry{}, serial: &atomic.Int64{}, calls: &atomic.Int64{}, repeated: &atomic.Int64{}}
 	w.Stack, err = stack.Start(ctx, stack.Options{
 		Bootstrap: bootstrap, Dir: dir, Settings: text, RoutesFile: o.routes, DynamoDB: db.endpoint, Log: w.log,
+		// These tests are of what holds although policies are cached, which a flush would hide.
+		// The flush has its own (infra/local/stack).
+		WithoutFlush: true,
 		Function: func(f *lambda.Function) {
 			if f.Name == "usage" && o.processes > 0 {
 				f.MaxProcesses = o.processes
