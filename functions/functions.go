@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -19,6 +20,8 @@ import (
 	usagefn "github.com/keyreeve/keyreeve/functions/usage"
 	"github.com/keyreeve/keyreeve/pkg/alert"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/emf"
+	"github.com/keyreeve/keyreeve/pkg/flush"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/simulate"
 	"github.com/keyreeve/keyreeve/pkg/usage"
@@ -54,10 +57,19 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 	},
 	"usage": func(w *wiring) (lambda.Handler, error) {
 		store, directory := w.usage(), dynamo.NewDirectory(w.client, w.cfg.KeysTable, w.cfg.StoreTimeout)
+		metrics := w.metrics()
 		return usagefn.New(usagefn.Config{
 			Counter: usage.New(usage.Config{Store: store, Table: w.table, Keys: directory, Log: w.log}),
-			Watcher: alert.New(alert.Config{Store: w.alerts(), Usage: store, Keys: directory, Meters: w.keyStore(), Log: w.log}),
-			Metrics: w.metrics(), Log: w.log,
+			Watcher: alert.New(alert.Config{
+				Store: w.alerts(), Usage: store, Keys: directory, Meters: w.keyStore(), Log: w.log,
+				Bound: flush.Bound(w.cfg.AuthorizerTimeout, time.Duration(*w.cfg.Settings.AuthorizerCacheSeconds)*time.Second),
+				Late: func(ctx context.Context, requests int) {
+					if err := metrics.Put(nil, emf.Metric{Name: emf.LateAccepts, Unit: emf.Count, Value: float64(requests)}); err != nil {
+						w.log.ErrorContext(ctx, "no metrics", "error", err.Error())
+					}
+				},
+			}),
+			Metrics: metrics, Log: w.log,
 		}), nil
 	},
 	"notify": func(w *wiring) (lambda.Handler, error) {

@@ -27,6 +27,8 @@
 //	unused_90d       a live key was not used for 90 days                          its last use
 //	rotation_due     a live key's secret is 90 days old                           the secret
 //	canary_used      the secret of a canary key was presented                     hour, and source
+//	late_accept      an unguarded route let a key in when a change that forbids   hour
+//	                 it had to be in force everywhere
 //
 // A window is shown as its start: of an hour or a day (UTC) its first moment; of an
 // expiry, a last use or a secret the moment from which the rule held. So alerts that are
@@ -66,12 +68,13 @@ const (
 	Unused90Days   Kind = "unused_90d"
 	RotationDue    Kind = "rotation_due"
 	CanaryUsed     Kind = "canary_used"
+	LateAccept     Kind = "late_accept"
 )
 
 // Kinds lists them all, in the order of the table above.
 func Kinds() []Kind {
 	return []Kind{NearLimit, OverLimit, KeyFailures, SourceFailures, NewNetwork, UnusualVolume,
-		Expiring7Days, Expiring1Day, Unused90Days, RotationDue, CanaryUsed}
+		Expiring7Days, Expiring1Day, Unused90Days, RotationDue, CanaryUsed, LateAccept}
 }
 
 // Severity says how soon somebody should look.
@@ -88,7 +91,7 @@ const (
 // for now.
 var severities = map[Kind]Severity{
 	NearLimit: Info, OverLimit: Warning, KeyFailures: Warning, SourceFailures: Warning, NewNetwork: Warning, UnusualVolume: Warning,
-	Expiring7Days: Info, Expiring1Day: Warning, Unused90Days: Info, RotationDue: Info, CanaryUsed: Critical,
+	Expiring7Days: Info, Expiring1Day: Warning, Unused90Days: Info, RotationDue: Info, CanaryUsed: Critical, LateAccept: Critical,
 }
 
 // Installation is the account of alerts that are no tenant's. It is no valid account id

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ type Usage interface {
 
 // Keys is every key there is.
 type Keys interface {
+	// Key reads one, strongly consistent: at least what All gives, Permissions, VerdictAt and
+	// all that keys.Identify looks at; keys.ErrNotFound.
+	Key(ctx context.Context, id apikey.ID) (keys.Key, error)
 	// All gives the keys of all accounts, deleted ones included, each once, in no order:
 	// of each at least ID, AccountID, Environment, Active, Deleted, Canary, CreatedAt,
 	// RotatedAt and ExpiresAt. An error is the last that it gives.
@@ -33,14 +37,20 @@ type Meters interface {
 	Usage(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Usage, error)
 }
 
-// Config is what a Watcher works with. Keys and Meters are needed by Sweep alone.
+// Config is what a Watcher works with. Meters is needed by Sweep alone.
 type Config struct {
 	Store  Store
 	Usage  Usage
 	Keys   Keys
 	Meters Meters
-	Clock  func() time.Time // time.Now by default
-	Log    *slog.Logger     // nil: nothing is logged
+	// Bound is how long after a change of a key it is in force on unguarded routes too
+	// (flush.Bound).
+	Bound time.Duration
+	// Late is told how many requests of a batch were accepted too late; each time that the
+	// batch is observed.
+	Late  func(ctx context.Context, requests int)
+	Clock func() time.Time // time.Now by default
+	Log   *slog.Logger     // nil: nothing is logged
 }
 
 // Watcher raises alerts. It is safe for concurrent use.
@@ -53,6 +63,7 @@ type Watcher struct {
 	mu      sync.Mutex
 	known   map[string]bool
 	volumes map[keyHour]volume
+	looks   map[apikey.ID]look
 }
 
 // maxKnown bounds each thing that a Watcher remembers; when it is full, it forgets all.
@@ -63,10 +74,13 @@ func New(c Config) *Watcher {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Late == nil {
+		c.Late = func(context.Context, int) {}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Watcher{cfg: c, known: map[string]bool{}, volumes: map[keyHour]volume{}}
+	return &Watcher{cfg: c, known: map[string]bool{}, volumes: map[keyHour]volume{}, looks: map[apikey.ID]look{}}
 }
 
 // now is the time as stores keep it.
@@ -85,7 +99,11 @@ func (w *Watcher) Observe(ctx context.Context, f usage.Facts) error {
 			return err
 		}
 	}
-	for _, a := range append(limits(&f), newNetworks(&f)...) {
+	late, err := w.lateAccepts(ctx, &f)
+	if err != nil {
+		return err
+	}
+	for _, a := range slices.Concat(late, limits(&f), newNetworks(&f)) {
 		if _, err := w.raise(ctx, a); err != nil {
 			return err
 		}

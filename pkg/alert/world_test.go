@@ -27,6 +27,9 @@ const (
 	other = "198.51.100.7"
 )
 
+// bound is how long after a change unguarded routes may still not know of it.
+const bound = 70 * time.Second
+
 // start is in the middle of an hour, of a span and of a day.
 var start = time.Date(2026, 3, 10, 12, 32, 30, 0, time.UTC)
 
@@ -38,6 +41,7 @@ type world struct {
 	keys  keyring
 	meter meters
 	now   time.Time
+	late  int // accepts that were told of
 	*alert.Watcher
 }
 
@@ -51,6 +55,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) restart() {
 	w.Watcher = alert.New(alert.Config{
 		Store: w.store, Usage: w.usage, Keys: &w.keys, Meters: w.meter, Clock: func() time.Time { return w.now },
+		Bound: bound, Late: func(_ context.Context, n int) { w.late += n },
 	})
 }
 
@@ -164,8 +169,22 @@ func (c *counts) add(id apikey.ID, t time.Time, n int64) {
 
 // keyring is every key there is; err is what ends reading them.
 type keyring struct {
-	list []keys.Key
-	err  error
+	list  []keys.Key
+	err   error
+	looks int
+}
+
+func (k *keyring) Key(_ context.Context, id apikey.ID) (keys.Key, error) {
+	k.looks++
+	if k.err != nil {
+		return keys.Key{}, k.err
+	}
+	for _, key := range k.list {
+		if key.ID == id {
+			return key, nil
+		}
+	}
+	return keys.Key{}, keys.ErrNotFound
 }
 
 func (k *keyring) All(context.Context) iter.Seq2[keys.Key, error] {

@@ -10,6 +10,7 @@ const (
 	Lag             = "Lag"             // milliseconds from a batch's newest request to its being counted; read its Maximum
 	Drift           = "Drift"           // largest difference of a key's two witnesses; read its Maximum
 	AlertsRaised    = "AlertsRaised"    // by the hourly sweep
+	LateAccepts     = "LateAccepts"     // requests that an unguarded route let in when it no longer might; only where there are some
 )
 
 // Metrics of the function notify, likewise.

@@ -59,10 +59,8 @@ func Stages(e keys.Environment, shared bool) []string {
 	return []string{string(e)}
 }
 
-// Bound is when a change is in force everywhere at the latest, unguarded routes included
-// and though nothing is flushed: an authorizer may have read the key just before the
-// change, answer just before its time-out, and be believed for as long as a policy is kept.
-// committed is a time at or after the commit.
-func Bound(committed time.Time, authorizerTimeout, kept time.Duration) time.Time {
-	return committed.Add(authorizerTimeout + kept)
-}
+// Bound is how long after its commit a change is in force everywhere at the latest,
+// unguarded routes included and though nothing is flushed: an authorizer may have read the
+// key just before the change, answer just before its time-out, and be believed for as long
+// as a policy is kept.
+func Bound(authorizerTimeout, kept time.Duration) time.Duration { return authorizerTimeout + kept }

@@ -232,7 +232,7 @@ func TestNoAuthorizerThatReadBeforeTheChangeIsBelievedAfterTheBound(t *testing.T
 		}
 	}
 	last := slices.MaxFunc(believed, time.Time.Compare)
-	if bound := flush.Bound(committed, timeout, kept); !last.Before(bound) || bound.Sub(last) > 300*time.Millisecond {
+	if bound := committed.Add(flush.Bound(timeout, kept)); !last.Before(bound) || bound.Sub(last) > 300*time.Millisecond {
 		t.Errorf("bound %s, and one is believed until %s", bound, last)
 	}
 }

@@ -45,7 +45,7 @@ type changeMeta struct {
 // that. The bound is rounded up to what an answer can say.
 func (a *api) inForce() effectiveView {
 	kept := time.Duration(*a.cfg.Settings.AuthorizerCacheSeconds) * time.Second
-	by := flush.Bound(a.cfg.Clock(), a.cfg.AuthorizerTimeout, kept)
+	by := a.cfg.Clock().Add(flush.Bound(a.cfg.AuthorizerTimeout, kept))
 	return effectiveView{UnguardedBy: instant(by.Add(time.Millisecond - 1))}
 }
 

@@ -86,6 +86,7 @@ func makePlan(table *route.Table, l lines, owners map[apikey.ID]owner) plan {
 	}
 	slices.SortFunc(p.facts.Requests, byTime)
 	slices.SortFunc(p.facts.Unknown, byTime)
+	slices.SortFunc(p.facts.Unguarded, byTime)
 	slices.SortFunc(p.facts.Near, func(a, b Near) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.KeyID, b.KeyID)) })
 	return p
 }
@@ -113,6 +114,9 @@ func (p *plan) request(table *route.Table, a logline.Access) {
 		e.admitted = 1
 	}
 	p.add(Row{AccessHalf, r}, e)
+	if rt, ok := table.Lookup(a.Method, a.Route); ok && rt.Unguarded && r.Status/100 >= 2 && r.Status/100 <= 3 {
+		p.facts.Unguarded = append(p.facts.Unguarded, r)
+	}
 
 	known := Profile{KeyID: r.KeyID, AccountID: r.AccountID, Generations: map[int64]time.Time{r.Generation: r.Time}}
 	if r.Status == unauthorized { // the guard knew better

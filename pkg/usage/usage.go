@@ -127,6 +127,9 @@ type Facts struct {
 	// Unknown were refused by the authorizer with 401, by the access log; their key is not
 	// known, or not yet.
 	Unknown []Request
+	// Unguarded are those of Requests that an unguarded route answered with success, in order
+	// of time: nobody but API Gateway, by a policy that it may have kept, has looked at the key.
+	Unguarded []Request
 	// Near are keys that came near their limit.
 	Near []Near
 	// Before are the profiles of the batch's keys as they were before it; a key that had
