@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/guard"
@@ -17,6 +18,32 @@ import (
 func TestMetersPassTheSuite(t *testing.T) {
 	s := newStore(t)
 	guardtest.Suite(t, func(*testing.T) guardtest.Store { return s.of })
+}
+
+func TestAMeterIsReadAsItWasLastWritten(t *testing.T) {
+	s := newStore(t)
+	id := apikey.NewID()
+	if m, found, err := s.of.Meter(t.Context(), id); err != nil || found || !cmp.Equal(m, guard.Meter{}) {
+		t.Errorf("of a key without a meter: %+v, %t, %v", m, found, err)
+	}
+	if err := s.Settle(t.Context(), id, 3, true); err != nil {
+		t.Fatal(err)
+	}
+	on, now := guard.State{Verdict: 3, Active: true}, time.Now()
+	want, err := s.of.Count(t.Context(), id, guard.Write{
+		If: on, Then: on, Minute: guard.Count{To: limit.Minute.SlotOf(now), Limit: 1000}, N: 1, At: now,
+		Hour: guard.Count{To: limit.Hour.SlotOf(now), Limit: 10}, Month: guard.MonthCount{To: limit.PeriodOf(now, 1), Limit: 5},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, found, err := s.of.Meter(t.Context(), id)
+	if d := cmp.Diff(want, got); err != nil || !found || d != "" {
+		t.Errorf("Meter = %t, %v (-written +read):\n%s", found, err, d)
+	}
+	if m, _, err := s.of.Meter(t.Context(), id); err != nil || m.Requests != 1 {
+		t.Errorf("read twice: %d requests, %v: reading counts", m.Requests, err)
+	}
 }
 
 // A request that was counted and is counted again a slot later is counted at the wrong

@@ -122,6 +122,17 @@ func TestACallerThatStopsMeanwhileCommitsNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"put off": func(w *world, c keys.Caller) {
+			later := new(w.Clock.Now().Add(time.Hour))
+			if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{NotBefore: &later}, anyVersion); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"confined to a network": func(w *world, c keys.Caller) {
+			if _, err := w.Service.Update(ctx, w.root, ref(c), keys.Patch{Networks: &[]string{"10.0.0.0/8"}}, anyVersion); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"forgotten": func(w *world, c keys.Caller) { w.memory.Forget(c.KeyID) },
 	} {
 		for name := range mutations(nil, keys.Caller{}, keys.Ref{}) {
@@ -145,9 +156,12 @@ func TestACallerThatStopsMeanwhileCommitsNothing(t *testing.T) {
 					op = func() error { _, err := w.Service.Activate(ctx, c, ref(target), anyVersion); return err }
 				}
 				err := op()
-				if how == "narrowed to nothing" {
+				switch how {
+				case "narrowed to nothing":
 					escalates(t, name, err, "permissions")
-				} else {
+				case "confined to a network": // it may come from there: the guard must say
+					is(t, name, err, keys.ErrConflict)
+				default:
 					is(t, name, err, keys.ErrCallerGone)
 				}
 				after, eventsAfter := w.state()

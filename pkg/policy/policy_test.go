@@ -146,6 +146,55 @@ func TestPoliciesOfTheShippedTableStayUnder8KB(t *testing.T) {
 	}
 }
 
+// A root key of as many networks as there may be, in the longest spelling: the whole table
+// fits, and every Allow keeps the networks or is of routes that have a guard.
+func TestFiftyNetworksLeaveNoUnguardedRouteOpen(t *testing.T) {
+	id := keys.Identity{Permissions: []string{"*", "api_keys:*"}, ExpiresAt: now.Add(time.Hour)}
+	for i := range keys.MaxNetworks {
+		id.Networks = append(id.Networks, fmt.Sprintf("2001:db8:1111:2222:3333:4444:5555:%04x/128", 0xa000+i))
+	}
+	table := []route.Route{{Method: "GET", Path: "/hook", Permission: "customers:read", Unguarded: true}}
+	p := mustCompile(t, append(route.Default().Routes(), table...)...)
+	doc, dropped, err := p.AppendDocument(nil, id, base)
+	if err != nil || dropped != 0 || len(doc) > target {
+		t.Fatalf("%d bytes, %d resources left out, %v; want at most %d bytes and all", len(doc), dropped, err, target)
+	}
+	t.Logf("%d bytes, %d resources", len(doc), len(resources(t, doc)))
+	ask := func(resource, ip string, want bool) {
+		t.Helper()
+		d, err := Evaluate(doc, "execute-api:Invoke", base+resource, map[string]string{CurrentTime: now.Format(time.RFC3339), SourceIP: ip})
+		if err != nil || d.Allowed != want {
+			t.Errorf("%s from %s: allowed %t, %v, want %t", resource, ip, d.Allowed, err, want)
+		}
+	}
+	const inside, outside = "2001:db8:1111:2222:3333:4444:5555:a031", "2001:db8:1111:2222:3333:4444:5555:a032"
+	for _, resource := range []string{"GET/hook", "GET/hook/", "GET/v1/customers", "POST/v1/api-keys", "DELETE/v1/account/api-keys/7"} {
+		ask(resource, inside, true)
+	}
+	ask("GET/hook", outside, false)
+	ask("GET/hook/", outside, false)
+
+	// A key that may do less keeps them everywhere.
+	id.Permissions = []string{"customers:read"}
+	if doc, _, err = p.AppendDocument(nil, id, base); err != nil {
+		t.Fatal(err)
+	}
+	for _, resource := range []string{"GET/hook", "GET/v1/customers", "GET/v1/permissions"} {
+		ask(resource, inside, true)
+		ask(resource, outside, false)
+	}
+}
+
+func TestMalformedNetworkIsAnErrorAndNeverAnywhere(t *testing.T) {
+	p := mustCompile(t, small...)
+	for _, n := range []string{"", "*", "10.0.0.1", "10.0.0.1/8", `10.0.0.0/8"`, "::ffff:10.0.0.0/104", "FE80::/10"} {
+		doc, _, err := p.AppendDocument([]byte("x"), keys.Identity{Permissions: []string{"*"}, Networks: []string{"10.0.0.0/8", n}}, base)
+		if err == nil || string(doc) != "x" {
+			t.Errorf("network %q: wrote %d bytes, error %v; want none and an error", n, len(doc), err)
+		}
+	}
+}
+
 func TestPolicyIsOneStageOnly(t *testing.T) {
 	doc := document(t, shipped(t), keys.Identity{Permissions: []string{"*", "api_keys:*"}})
 	for _, resource := range []string{

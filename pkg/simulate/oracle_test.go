@@ -226,6 +226,12 @@ func (c *chain) key() keys.Issued {
 	if c.rng.IntN(3) == 0 {
 		in.ExpiresAt = c.soon()
 	}
+	if !in.Canary && c.rng.IntN(6) == 0 {
+		in.Limits = []keys.NamedLimit{{Window: keys.WindowHour, Requests: pick(c, 1, 3)}, {Window: keys.WindowDay, Requests: 4}}
+	}
+	if !in.Canary && c.rng.IntN(6) == 0 {
+		in.Quota = &keys.Quota{Requests: pick(c, 1, 4), RefillDay: pick(c, 1, 16)}
+	}
 	out, err := c.Service.Create(context.Background(), c.root, in, keys.Idempotency{})
 	var invalid *keys.ValidationError
 	if errors.As(err, &invalid) { // it would end before it begins
@@ -357,6 +363,9 @@ func TestSimulationsComeTrue(t *testing.T) {
 				t.Fatalf("case %d: %+v, %v ahead: %+v, simulated %+v, policy %+v, guard %+v\nkey %+v\nlog %s", n, r, ahead, got, want, v.Policy, v.Guard, stored, c.refusals.String())
 			}
 			seen[fmt.Sprintf("%d %s %s", v.Status, v.By, v.Reason)]++
+			if v.Status == 429 {
+				seen["429 by "+string(v.Rule)]++
+			}
 		}
 		if _, err := c.Service.Delete(context.Background(), c.root, keys.Ref{ID: k.Key.ID}, keys.Conditions{}); err != nil && !errors.Is(err, keys.ErrNotFound) {
 			t.Fatal(err)
@@ -368,7 +377,7 @@ func TestSimulationsComeTrue(t *testing.T) {
 		"401 authorizer expired": 50, "401 authorizer not_yet_valid": 100, "401 authorizer inactive": 50, "401 authorizer revoked": 20,
 		"401 authorizer wrong_environment": 100, "401 authorizer canary": 50,
 		"403 policy other_network": 300, "403 policy missing_permission": 300, "403 policy other_customer": 50, "403 guard other_customer": 1,
-		"403 policy denied_by_policy": 1, "429 guard rate_limited": 50,
+		"403 policy denied_by_policy": 1, "429 guard rate_limited": 100, "429 by rateLimit": 50, "429 by limits": 10, "429 by quota": 10,
 	} {
 		if seen[what] < least {
 			t.Errorf("the draw tested too little: %s %d, want at least %d", what, seen[what], least)
