@@ -19,6 +19,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/guard/guardtest"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/logline"
 	"github.com/keyreeve/keyreeve/pkg/route"
 	"github.com/keyreeve/keyreeve/pkg/verify"
 )
@@ -236,6 +237,24 @@ func TestHandlerSeesTheRoutesOwnPathAndTheProvedCaller(t *testing.T) {
 	}
 	if res.StatusCode != 201 || !res.IsBase64Encoded || res.Body != "//4=" || header(res, "Content-Type") != "image/png" {
 		t.Errorf("answer: %d base64=%t %q %q", res.StatusCode, res.IsBase64Encoded, res.Body, header(res, "Content-Type"))
+	}
+}
+
+func TestNetworkIsWhereAPIGatewaySawTheRequest(t *testing.T) {
+	f := newFixture(t)
+	f.key.Networks = []string{"192.0.2.0/24"}
+	p := f.proxy()
+	for source, status := range map[string]int{"192.0.2.77": 200, "203.0.113.1": 403, "": 403, "192.0.2.77, 203.0.113.1": 403} {
+		ev := f.event()
+		ev.RequestContext.Identity.SourceIP = source
+		ev.MultiValueHeaders["X-Forwarded-For"] = []string{"192.0.2.1"}
+		f.log.Reset()
+		if res := f.invoke(p, ev); res.StatusCode != status {
+			t.Errorf("from %q: %d, want %d", source, res.StatusCode, status)
+		}
+		if e, refused := logline.ParseEvent(strings.TrimSpace(f.log.String())); refused != (status == 403) || refused && e.Reason != logline.ReasonNetwork {
+			t.Errorf("from %q: logged %s", source, f.log.String())
+		}
 	}
 }
 
