@@ -43,9 +43,11 @@ func (s *stack) alarmOnRequests() {
 	s.alarm("ServerErrors", s.apiMetric("5XXError", "Sum"), 5,
 		"Requests got 5xx: the access log has their status, responseType and requestId, which the functions' logs have too")
 	s.alarm("StreamBehind", s.functions[streamFunction].Metric(jsii.String("IteratorAge"), options("Maximum")), streamBehind,
-		"The stream function is behind: a crash's stale meters are repaired late; see its log")
+		"The stream function is behind: a crash's stale meters are repaired late, and unguarded routes may learn of changes late; see its log")
+	s.alarm("FlushBehind", s.functions[flushFunction].Metric(jsii.String("IteratorAge"), options("Maximum")), streamBehind,
+		"The flush function is behind: unguarded routes may learn of some changes only when cached policies are too old; see its log")
 	s.alarm("StreamGaveUp", s.streamGaveUp.MetricApproximateNumberOfMessagesVisible(options("Maximum")), 1,
-		"The stream function gave a record up: the queue says where in the stream; the key's next change or request repairs its meter")
+		"The function stream or flush gave a record up: the queue says where in the stream; the key's next change or request repairs its meter, and cached policies grow too old by themselves; see their logs for who refused the flush")
 	s.alarm("StageThrottled", s.answered("ThrottledRequests", "THROTTLED"), 1,
 		"A stage turned requests away with 429: raise its throttle in cdk.json, or find who floods it in the access log")
 	s.alarm("FunctionsThrottled", s.functionThrottles(), 1,
@@ -67,6 +69,8 @@ func (s *stack) alarmOnUsage() {
 		"Requests were counted more than 15 minutes late: usage, last use and alerts are behind; see the usage function's duration, throttles and log, unless RedriveUsage was just run")
 	s.alarm("LinesUnreadable", s.own(emf.LinesUnreadable, options("Sum")), 1,
 		"Log lines were not understood, so their requests are not counted: compare the access log's format with pkg/logline, and see the usage function's log")
+	s.alarm("LateAccepts", s.own(emf.LateAccepts, options("Sum")), 1,
+		"An unguarded route let a key in after the time by which a change had to be in force: the alerts late_accept say which; compare the authorizers' cache time with authorizerCacheSeconds, and look for another way to that route's integration")
 	s.alarm("UsageDrifts", s.own(emf.Drift, hourly("Maximum")), 1,
 		"The guard has counted other requests than the logs show, of the keys that the usage function's log names with drift: look for lines that were given up or lost; it stays until they are counted")
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
 	"github.com/keyreeve/keyreeve/pkg/route"
 )
@@ -26,6 +28,7 @@ const (
 	keysFunction       = "keys"
 	usageFunction      = "usage"
 	notifyFunction     = "notify"
+	flushFunction      = "flush"
 	forwardFunction    = route.Forward
 )
 
@@ -48,13 +51,13 @@ type function struct {
 // call, repeats included) and for the repeats of a change that loses races.
 var functions = []function{
 	{
-		name: authorizerFunction, does: "Says what the key of a request may do", memoryMB: 512, timeout: 10,
+		name: authorizerFunction, does: "Says what the key of a request may do", memoryMB: 512, timeout: int(config.AuthorizerTimeout / time.Second),
 		calls: func(s *stack) []grant { return []grant{s.readKey(), s.redigest(), s.readPeppers()} },
 	},
 	{
 		name: keysFunction, does: "Lists, creates, changes and revokes keys, and shows their use", routed: true, memoryMB: 512, timeout: 20,
 		calls: func(s *stack) []grant {
-			return []grant{
+			return append([]grant{
 				// Lists are a Query, changes a transaction of the other four, whose outcome a
 				// GetItem or PutItem settles if the answer is lost.
 				{"Keys", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem"), s.keys.TableArn(), nil},
@@ -64,7 +67,7 @@ var functions = []function{
 				{"ShowUsage", actions("dynamodb", "Query", "BatchGetItem"), s.usage.TableArn(), nil},
 				{"Alerts", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"), s.alerts.TableArn(), nil},
 				s.readPeppers(),
-			}
+			}, s.flush()...)
 		},
 	},
 	{
@@ -88,14 +91,21 @@ var functions = []function{
 		},
 	},
 	{
-		name: streamFunction, does: "Repairs the meters that a crash left behind their keys", memoryMB: 256, timeout: 60,
+		name: streamFunction, does: "Repairs the meters that a crash left behind their keys, and flushes cached policies", memoryMB: 256, timeout: 60,
 		calls: func(s *stack) []grant {
-			return []grant{
+			return append([]grant{
 				s.readKey(),
 				{"SettleMeters", actions("dynamodb", "UpdateItem"), s.meters.TableArn(), nil},
 				pollStream(s.keys),
 				giveUp(s.streamGaveUp),
-			}
+			}, s.flush()...)
+		},
+	},
+	{
+		// Mostly it waits, for as long as the authorizer may work, and then makes a call.
+		name: flushFunction, does: "Flushes cached policies again when no authorizer can be behind a change", memoryMB: 128, timeout: 60,
+		calls: func(s *stack) []grant {
+			return append([]grant{pollStream(s.keys), giveUp(s.streamGaveUp)}, s.flush()...)
 		},
 	},
 	{
@@ -194,6 +204,17 @@ func (s *stack) directory(sid, action string) grant {
 	}}
 }
 
+// flush lets a function empty the authorizers' caches, of this API's stages alone
+// (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonapigatewaymanagement.html).
+func (s *stack) flush() (grants []grant) {
+	for _, stage := range s.d.stages() {
+		resource := "arn:" + *s.cdk.Partition() + ":apigateway:" + *s.cdk.Region() + "::/restapis/" + *s.api.RestApiId() +
+			"/stages/" + stage + "/cache/authorizers"
+		grants = append(grants, grant{"Flush" + title(stage), actions("apigateway", "DELETE"), &resource, nil})
+	}
+	return grants
+}
+
 // giveUp lets Lambda, which works with the function's role here too, put into a queue what
 // the function could not do.
 func giveUp(queue awssqs.Queue) grant {
@@ -255,6 +276,10 @@ func (s *stack) environment(f *function) *map[string]*string {
 		"METERS_TABLE":      s.meters.TableName(),
 		"PEPPER_SECRET":     s.pepper.SecretArn(),
 		"KEYREEVE_SETTINGS": &s.d.SettingsJSON,
+	}
+	switch f.name {
+	case keysFunction, streamFunction, flushFunction:
+		env["REST_API_ID"] = s.api.RestApiId()
 	}
 	switch f.name {
 	case keysFunction:

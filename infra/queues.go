@@ -12,7 +12,7 @@ const gaveUpDays = 14
 // makeQueues makes the queues of what was given up, which somebody has to look at: an
 // alarm is on each.
 //
-//	StreamGaveUp  where in the stream of keys a change is that was not repaired
+//	StreamGaveUp  where in the stream of keys a change is that was not repaired or flushed
 //	UsageGaveUp   log lines that were not counted, whole, to be counted later (usage.go)
 //	NotifyGaveUp  where in the stream of alerts one is that was not delivered, and events
 //	              that the bus could not hand to the topic, whole

@@ -19,15 +19,19 @@ const (
 	streamMaxAge  = 6 * 60 * 60 // in seconds; the stream itself keeps a day
 )
 
-// subscribeToKeys gives the stream function every change of a key item, and spares it what
-// it would pass over: other items, and those that TTL has deleted.
+// subscribeToKeys gives the functions stream and flush every change of a key item, and
+// spares them what they would pass over: other items, and those that TTL has deleted. More
+// than these two must not read one stream
+// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html).
 func (s *stack) subscribeToKeys() {
-	s.follow("KeyChanges", s.keys, streamFunction, s.streamGaveUp, map[string]any{
+	filter := map[string]any{
 		"eventName": []string{"INSERT", "MODIFY"},
 		"dynamodb": map[string]any{"Keys": map[string]any{dynamo.PartitionKey: map[string]any{
 			"S": awslambda.FilterRule_BeginsWith(jsii.String(keyItems)),
 		}}},
-	})
+	}
+	s.follow("KeyChanges", s.keys, streamFunction, s.streamGaveUp, filter)
+	s.follow("KeyChangesLater", s.keys, flushFunction, s.streamGaveUp, filter)
 }
 
 // follow gives a function the records of a table's stream that a filter selects. Where in

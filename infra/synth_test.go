@@ -232,7 +232,8 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 	readPeppers := statement{"ReadPeppers", []string{"secretsmanager:GetSecretValue"}, "${Pepper}", nil}
 	noDigests := object{
 		"ForAllValues:StringEquals": object{"dynamodb:Attributes": []any{
-			"pk", "sk", "id", "acct", "env", "active", "deleted", "canary", "created", "rotated", "expires", "version",
+			"pk", "sk", "id", "acct", "env", "active", "deleted", "canary", "perms", "created", "verdictAt", "rotated",
+			"notBefore", "expires", "version", "gen", "gen0", "until0",
 		}},
 		"StringEqualsIfExists": object{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
 	}
@@ -244,6 +245,10 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 	}
 	writeLog := func(function string) statement {
 		return statement{"WriteLog", []string{"logs:CreateLogStream", "logs:PutLogEvents"}, "${" + function + "FunctionLog.Arn}", nil}
+	}
+	flush := func(title, stage string) statement {
+		return statement{"Flush" + title, []string{"apigateway:DELETE"},
+			"arn:${AWS::Partition}:apigateway:${AWS::Region}::/restapis/${Api}/stages/" + stage + "/cache/authorizers", nil}
 	}
 	want := map[string][]statement{
 		"authorizer": {
@@ -262,6 +267,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 			{"ShowUsage", []string{"dynamodb:Query", "dynamodb:BatchGetItem"}, "${Usage.Arn}", nil},
 			{"Alerts", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}, "${Alerts.Arn}", nil},
 			readPeppers,
+			flush("Production", "production"), flush("Staging", "staging"), flush("Development", "development"),
 			writeLog("Keys"),
 		},
 		"sample": {
@@ -275,7 +281,14 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 			{"SettleMeters", []string{"dynamodb:UpdateItem"}, "${Meters.Arn}", nil},
 			pollStream("Keys"),
 			giveUp("StreamGaveUp"),
+			flush("Production", "production"), flush("Staging", "staging"), flush("Development", "development"),
 			writeLog("Stream"),
+		},
+		"flush": {
+			pollStream("Keys"),
+			giveUp("StreamGaveUp"),
+			flush("Production", "production"), flush("Staging", "staging"), flush("Development", "development"),
+			writeLog("Flush"),
 		},
 		"usage": {
 			{"CountUsage", []string{"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, "${Usage.Arn}", nil},
@@ -633,8 +646,8 @@ func TestFunctions(t *testing.T) {
 		arch     string
 		handlers []string
 	}{
-		"defaults":   {defaults(), "arm64", []string{"admin", "authorizer", "keys", "notify", "sample", "stream", "usage"}},
-		"everything": {everything(), "x86_64", []string{"admin", "authorizer", "keys", "notify", "stream", "usage"}}, // no route is the sample's
+		"defaults":   {defaults(), "arm64", []string{"admin", "authorizer", "flush", "keys", "notify", "sample", "stream", "usage"}},
+		"everything": {everything(), "x86_64", []string{"admin", "authorizer", "flush", "keys", "notify", "stream", "usage"}}, // no route is the sample's
 	} {
 		var handlers []string
 		codes := map[string]bool{}
@@ -677,6 +690,13 @@ func TestFunctions(t *testing.T) {
 			namespace := map[string]string{"defaults": "Keyreeve/Keyreeve", "everything": "Keyreeve/Other"}[label]
 			want.MetricsNamespace = "Keyreeve" // config's own: they write no metrics
 			switch handler {
+			case "keys", "stream", "flush":
+				want.RestAPIID = "${Api}"
+			}
+			if handler == "authorizer" && p["Timeout"] != cfg.AuthorizerTimeout.Seconds() {
+				t.Errorf("%s: the authorizer may take %v s, and the functions believe %s", label, p["Timeout"], cfg.AuthorizerTimeout)
+			}
+			switch handler {
 			case "sample":
 				want.SampleTable = "${Sample}"
 			case "keys":
@@ -698,6 +718,7 @@ func TestFunctions(t *testing.T) {
 			got := config.Config{
 				KeysTable: cfg.KeysTable, MetersTable: cfg.MetersTable, SampleTable: cfg.SampleTable, UsageTable: cfg.UsageTable, AlertsTable: cfg.AlertsTable,
 				PepperSecret: cfg.PepperSecret, RoutesFile: cfg.RoutesFile, EventBus: cfg.EventBus, MetricsNamespace: cfg.MetricsNamespace,
+				RestAPIID: cfg.RestAPIID,
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: %s's environment (-want +got)\n%s", label, handler, diff)
@@ -725,11 +746,13 @@ func TestWhatAStreamBringsAndFailsEndsInAQueue(t *testing.T) {
 			"FilterCriteria": filter,
 		}
 	}
+	keyItems := object{
+		"eventName": []any{"INSERT", "MODIFY"},
+		"dynamodb":  object{"Keys": object{"pk": object{"S": []any{object{"prefix": "K#"}}}}},
+	}
 	want := map[string]object{
-		"KeyChanges": stream("Keys", "Stream", "StreamGaveUp", object{
-			"eventName": []any{"INSERT", "MODIFY"},
-			"dynamodb":  object{"Keys": object{"pk": object{"S": []any{object{"prefix": "K#"}}}}},
-		}),
+		"KeyChanges":      stream("Keys", "Stream", "StreamGaveUp", keyItems),
+		"KeyChangesLater": stream("Keys", "Flush", "StreamGaveUp", keyItems),
 		"NewAlerts": stream("Alerts", "Notify", "NotifyGaveUp", object{
 			"eventName": []any{"INSERT"},
 			"dynamodb":  object{"Keys": object{"sk": object{"S": []any{object{"prefix": "A#"}}}}},
@@ -878,7 +901,7 @@ func TestLogsAreKeptAsLongAsChosen(t *testing.T) {
 		tp   *template
 		days float64
 		n    int
-	}{"defaults": {defaults(), 30, 8}, "everything": {everything(), 7, 7}} {
+	}{"defaults": {defaults(), 30, 9}, "everything": {everything(), 7, 8}} {
 		groups := c.tp.of("AWS::Logs::LogGroup")
 		if len(groups) != c.n {
 			t.Errorf("%s: %d log groups, want one for each function and the access log", label, len(groups))
@@ -897,6 +920,8 @@ func TestAlarms(t *testing.T) {
 		"ServerErrorsAlarm":       "AWS/ApiGateway 5XXError {ApiName=Keyreeve} Sum >= 5",
 		"StreamBehindAlarm":       "AWS/Lambda IteratorAge {FunctionName=${StreamFunction}} Maximum >= 300000",
 		"StreamGaveUpAlarm":       "AWS/SQS ApproximateNumberOfMessagesVisible {QueueName=${StreamGaveUp.QueueName}} Maximum >= 1",
+		"FlushBehindAlarm":        "AWS/Lambda IteratorAge {FunctionName=${FlushFunction}} Maximum >= 300000",
+		"LateAcceptsAlarm":        "Keyreeve/Keyreeve LateAccepts {} Sum >= 1",
 		"StageThrottledAlarm":     "Keyreeve/Keyreeve ThrottledRequests {} Sum >= 1",
 		"UsageFailsAlarm":         "AWS/Lambda Errors {FunctionName=${UsageFunction}} Sum >= 1",
 		"UsageGaveUpAlarm":        "AWS/SQS ApproximateNumberOfMessagesVisible {QueueName=${UsageGaveUp.QueueName}} Maximum >= 1",
@@ -946,8 +971,8 @@ func TestAlarms(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if metrics != 22 {
-		t.Errorf("%d metrics are looked at: bench/cost has 22 on its bill", metrics)
+	if metrics != 24 {
+		t.Errorf("%d metrics are looked at: bench/cost has 24 on its bill", metrics)
 	}
 	filters := map[string]any{}
 	for _, f := range defaults().of("AWS::Logs::MetricFilter") {
@@ -1010,7 +1035,7 @@ func TestAlarmsAndAlertsGoToTheirEMailAddresses(t *testing.T) {
 			t.Errorf("%s tells %v", a.id, got)
 		}
 	}
-	if len(alarms) != 17 {
+	if len(alarms) != 19 {
 		t.Errorf("%d alarms", len(alarms))
 	}
 }

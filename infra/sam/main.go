@@ -113,6 +113,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		"KEYS_TABLE": keysTable, "METERS_TABLE": metersTable, "SAMPLE_TABLE": sampleTable,
 		"USAGE_TABLE": usageTable, "ALERTS_TABLE": alertsTable, "PEPPER_SECRET": pepperSecret,
 		"EVENT_BUS":                        "", // alerts go to none: there is no EventBridge
+		"REST_API_ID":                      "", // nothing is flushed: SAM keeps no policies
 		"AWS_ENDPOINT_URL_DYNAMODB":        seenFromContainer(db.Endpoint, *host),
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": seenFromContainer("http://"+l.Addr().String(), *host),
 		// What takes DynamoDB Local two seconds on a busy machine is no failure yet.
