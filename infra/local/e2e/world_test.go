@@ -244,8 +244,8 @@ func (w *world) end() error {
 		return fmt.Errorf("%d of %d calls found the store too slow", repeated, calls)
 	}
 	return w.canary.report(os.Stdout, map[string][]byte{
-		"the tables": dump, "the access log": access, quiet: w.log.bytes(), "answers": w.canary.answers(),
-		"the delivered lines": w.lines.bytes(), "the metrics": metrics, spooled: spool,
+		"the tables": dump, "the access log": access, "the functions' log": w.log.bytes(), "answers": w.canary.answers(),
+		"the delivered lines": w.lines.bytes(), "the metrics": metrics, "the spool": spool,
 	}, peppers)
 }
 
