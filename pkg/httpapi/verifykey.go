@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ type verifyKey struct {
 	Method      string  `json:"method" enum:"GET,HEAD,POST,PUT,PATCH,DELETE"`
 	Path        string  `json:"path" minLength:"1" maxLength:"2000" pattern:"^/[^?#]*$" example:"/v1/customers/cus_1" doc:"As in a request, without stage and query string."`
 	Environment *string `json:"environment,omitempty" enum:"production,staging,development" doc:"Default: the caller's own."`
+	SourceIP    *string `json:"sourceIp,omitempty" maxLength:"45" example:"203.0.113.7" doc:"The address that presents the key. Without it the key's networks are not judged."`
 }
 
 // The verdict's codes besides those of keys.Reason.
@@ -28,11 +30,12 @@ const (
 	codeNoRoute       = "no_route"
 	codeScope         = "insufficient_scope"
 	codeCustomerScope = "customer_scope"
+	codeNetworkScope  = "network_scope"
 )
 
 type verdictView struct {
 	Valid      bool      `json:"valid"`
-	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,malformed,unknown_key,wrong_secret,inactive,expired,not_yet_valid,wrong_environment,canary"`
+	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,network_scope,malformed,unknown_key,wrong_secret,inactive,expired,not_yet_valid,wrong_environment,canary"`
 	KeyID      *string   `json:"keyId" nullable:"true" doc:"null: unknown, or not the caller's to see."`
 	Rule       *ruleView `json:"rule,omitempty" doc:"The route that decides; absent: there is none."`
 	Permission *string   `json:"permission" nullable:"true" doc:"What the route asks for; null: nothing, or there is no route."`
@@ -56,6 +59,10 @@ func (b *verifyKey) check() error {
 	need(slices.Contains(route.Methods(), b.Method), "method", "must be GET, HEAD, POST, PUT, PATCH or DELETE")
 	need(strings.HasPrefix(b.Path, "/") && len(b.Path) <= 2000 && !strings.ContainsAny(b.Path, "?#"), "path",
 		"must be a path that starts with /, without query string, of at most 2000 characters")
+	if b.SourceIP != nil {
+		addr, err := netip.ParseAddr(*b.SourceIP)
+		need(err == nil && addr.Zone() == "", "sourceIp", "must be an IP address")
+	}
 	need(b.Environment == nil || keys.Environment(*b.Environment).Valid(), "environment", "must be production, staging or development")
 	if bad != nil {
 		return Invalid(bad...)
@@ -101,6 +108,8 @@ func (a *api) verify(c *call) (reply, error) {
 		out.Code = string(verdict.Reason)
 	case !found:
 		out.Code = codeNoRoute
+	case body.SourceIP != nil && !rt.Public && !keys.InNetworks(verdict.Identity.Networks, *body.SourceIP):
+		out.Code = codeNetworkScope
 	default:
 		out.decide(rt, params, &verdict.Identity)
 	}
@@ -150,6 +159,7 @@ func credentialName(rt route.Route) string {
 }
 
 // decide says what a live key may do on a route, by the same two questions as the guard.
+// (The guard's third, of the network, comes before them.)
 func (v *verdictView) decide(rt route.Route, params map[string]string, id *keys.Identity) {
 	if rt.Permission != "" {
 		i := slices.IndexFunc(id.Permissions, func(p string) bool { return keys.Holds([]string{p}, rt.Permission) })

@@ -149,6 +149,38 @@ func TestVerifyNeedsAWholeQuestion(t *testing.T) {
 	}
 }
 
+func TestVerifyJudgesNetworksWhereItHearsOfTheAddress(t *testing.T) {
+	w := newWorld(t, "{}")
+	_, key := w.root.create(`{"name":"a","permissions":["customers:read"],"networks":["10.0.0.0/8"]}`)
+	ask := func(more string) any {
+		t.Helper()
+		return w.root.do("POST", "/v1/api-keys/verify", `{"apiKey":"`+key.key.Plaintext()+`","method":"GET"`+more+`}`).want(200).data()["code"]
+	}
+	for more, want := range map[string]string{
+		`,"path":"/v1/customers"`:                              "ok",
+		`,"path":"/v1/customers","sourceIp":"10.1.2.3"`:        "ok",
+		`,"path":"/v1/customers","sourceIp":"::ffff:10.1.2.3"`: "ok",
+		`,"path":"/v1/customers","sourceIp":"192.0.2.1"`:       "network_scope",
+		`,"path":"/v1/licenses","sourceIp":"192.0.2.1"`:        "network_scope",
+		`,"path":"/v1/licenses","sourceIp":"10.1.2.3"`:         "insufficient_scope",
+		`,"path":"/health","sourceIp":"192.0.2.1"`:             "ok",
+		`,"path":"/v1/nothing","sourceIp":"192.0.2.1"`:         "no_route",
+	} {
+		if got := ask(more); got != want {
+			t.Errorf("%s: %v, want %s", more, got, want)
+		}
+	}
+	f := w.root.do("POST", "/v1/api-keys/verify", `{"apiKey":"x","method":"GET","path":"/","sourceIp":"10.0.0.0/8"}`).refused(400, "validation_failed")
+	if len(f.Fields) != 1 || f.Fields[0].Field != "sourceIp" {
+		t.Errorf("fields %v, want sourceIp", f.Fields)
+	}
+	later, _ := w.root.create(`{"name":"b","notBefore":"2026-02-01T00:00:00Z"}`)
+	body, _ := json.Marshal(map[string]any{"apiKey": later["apiKey"], "method": "GET", "path": "/v1/customers"})
+	if got := w.root.do("POST", "/v1/api-keys/verify", string(body)).want(200).data()["code"]; got != "not_yet_valid" {
+		t.Errorf("before its start: %v", got)
+	}
+}
+
 func TestSelfShowsTheHolderItsOwnKey(t *testing.T) {
 	w := newWorld(t, momail)
 	created, key := w.root.create(`{"name":"a","permissions":["customers:read"],"owner":"secret project","expirationDays":30}`)
