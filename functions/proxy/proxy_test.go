@@ -67,6 +67,13 @@ func (f *fixture) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard
 	return f.meters.Count(ctx, id, w)
 }
 
+func (f *fixture) State(ctx context.Context, id apikey.ID) (guard.State, bool, error) {
+	if err := f.failing("State"); err != nil {
+		return guard.State{}, false, err
+	}
+	return f.meters.State(ctx, id)
+}
+
 func (f *fixture) Key(_ context.Context, id apikey.ID) (keys.Key, error) {
 	if err := f.failing("Key"); err != nil {
 		return keys.Key{}, err

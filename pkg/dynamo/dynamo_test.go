@@ -91,7 +91,7 @@ func (s *store) Meter(ctx context.Context, id apikey.ID) (keystest.Meter, bool, 
 }
 
 func (m *meters) look(ctx context.Context, id apikey.ID) (guard.Meter, bool, error) {
-	_, err := m.of.Count(ctx, id, guard.Write{If: guard.State{Verdict: -1}, Then: guard.State{Verdict: -1}, N: 1})
+	_, err := m.of.Count(ctx, id, guard.Write{If: guard.State{Verdict: -1}, Then: guard.State{Verdict: -1}, N: 1, Passed: 1})
 	if r, ok := err.(*guard.Refused); ok {
 		return r.Meter, r.Found, nil
 	}
@@ -105,7 +105,7 @@ func (s *store) Use(ctx context.Context, id apikey.ID, at time.Time) error {
 		return err
 	}
 	minute := guard.Count{From: m.Window, To: m.Window.SlotAt(limit.Minute, at), Limit: 1 << 30}
-	_, err = s.of.Count(ctx, id, guard.Write{If: m.State, Then: m.State, Minute: minute, N: 1, At: at})
+	_, err = s.of.Count(ctx, id, guard.Write{If: m.State, Then: m.State, Minute: minute, N: 1, Passed: 1, At: at})
 	return err
 }
 

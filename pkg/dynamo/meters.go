@@ -69,7 +69,7 @@ func newWindowAttributes(prefix, past string) *windowAttributes {
 // put together beforehand.
 const (
 	hitCondition = "v = :v AND st = :st AND w = :w AND t < :limit"
-	hitUpdate    = "SET v = :nv, st = :nst, lu = :at, n = n + :n, u = u + :n, t = t + :n"
+	hitUpdate    = "SET v = :nv, st = :nst, lu = :at, n = n + :p, u = u + :n, t = t + :n"
 	missing      = "attribute_not_exists(id)"
 	// never is true of no item. It keeps a limit of 0 a refusal of the store, with the
 	// meter as it is, where the window itself would let a request pass.
@@ -79,7 +79,7 @@ const (
 // Count implements guard.Meters.
 func (m *Meters) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.Meter, error) {
 	values := item{
-		":nv": number(w.Then.Verdict), ":nst": boolean(w.Then.Active), ":at": number(w.At.UnixMilli()), ":n": number(w.N),
+		":nv": number(w.Then.Verdict), ":nst": boolean(w.Then.Active), ":at": number(w.At.UnixMilli()), ":n": number(w.N), ":p": number(w.Passed),
 	}
 	if !w.Missing {
 		values[":v"], values[":st"] = number(w.If.Verdict), boolean(w.If.Active)
@@ -90,7 +90,7 @@ func (m *Meters) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.
 	}
 	x := countExpression{values: values, made: w.Missing, n: w.N}
 	x.condition.WriteString(cond(w.Missing, missing, "v = :v AND st = :st"))
-	x.set.WriteString("SET v = :nv, st = :nst, lu = :at, n = " + cond(w.Missing, ":n", "n + :n"))
+	x.set.WriteString("SET v = :nv, st = :nst, lu = :at, n = " + cond(w.Missing, ":p", "n + :p"))
 	x.window(minuteAttributes, &w.Minute, true)
 	if w.Hour.Limit > 0 {
 		x.window(hourAttributes, &w.Hour, w.Hour.From.Slot != 0)
@@ -105,6 +105,24 @@ func (m *Meters) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.
 		x.condition.WriteString(never)
 	}
 	return m.count(ctx, id, x.condition.String(), x.set.String()+x.remove.String(), values)
+}
+
+// State implements guard.Meters.
+func (m *Meters) State(ctx context.Context, id apikey.ID) (guard.State, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	defer cancel()
+	out, err := m.client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName: &m.table, Key: meterKey(id), ConsistentRead: aws.Bool(true), ProjectionExpression: aws.String("v, st"),
+	})
+	if err != nil {
+		return guard.State{}, false, unavailable(err, "reading the meter of %s", id)
+	}
+	r := reader{item: out.Item}
+	s := guard.State{Verdict: r.int(attrMeterVerdict), Active: r.bool(attrMeterActive)}
+	if r.err != nil {
+		return guard.State{}, false, unavailable(r.err, "reading the meter of %s", id)
+	}
+	return s, len(out.Item) > 0, nil
 }
 
 func cond(is bool, yes, no string) string {

@@ -57,7 +57,7 @@ func TestACountIsAttemptedOnce(t *testing.T) {
 	}
 	on, now := guard.State{Verdict: 1, Active: true}, time.Now()
 	write := func(from limit.Window, to int64) guard.Write {
-		return guard.Write{If: on, Then: on, Minute: guard.Count{From: from, To: to, Limit: 1000}, N: 1, At: now}
+		return guard.Write{If: on, Then: on, Minute: guard.Count{From: from, To: to, Limit: 1000}, N: 1, Passed: 1, At: now}
 	}
 	m, err := s.of.Count(t.Context(), id, write(limit.Window{}, limit.Minute.SlotOf(now)))
 	if err != nil {
@@ -98,7 +98,7 @@ func TestABrokenMeterIsAnError(t *testing.T) {
 	if err := s.put(t, s.cfg.MetersTable, it); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.of.Count(t.Context(), id, guard.Write{If: guard.State{Verdict: 1, Active: true}, Minute: guard.Count{Limit: 10}, N: 1, At: time.Now()})
+	_, err := s.of.Count(t.Context(), id, guard.Write{If: guard.State{Verdict: 1, Active: true}, Minute: guard.Count{Limit: 10}, N: 1, Passed: 1, At: time.Now()})
 	var refused *guard.Refused
 	if !errors.Is(err, keys.ErrUnavailable) || errors.As(err, &refused) {
 		t.Errorf("Count = %v, want ErrUnavailable", err)
@@ -118,7 +118,7 @@ func TestAMeterIsWrittenForOneUnitWhateverItCounts(t *testing.T) {
 	var m guard.Meter
 	var err error
 	for i := range int64(limit.Slots) { // every position, each as large as a limit may be
-		w := guard.Write{If: on, Then: on, N: keys.MaxLimit - 1, At: now, Minute: guard.Count{From: m.Window, To: 710_000_000 + i, Limit: 1 << 50}}
+		w := guard.Write{If: on, Then: on, N: keys.MaxLimit - 1, Passed: keys.MaxLimit - 1, At: now, Minute: guard.Count{From: m.Window, To: 710_000_000 + i, Limit: 1 << 50}}
 		from := guard.Longer{}
 		if m.Longer != nil {
 			from = *m.Longer

@@ -9,8 +9,12 @@
 //
 //	another verdict      one consistent read of the key decides afresh
 //	a slot gone by       the window rolls, with the same condition
-//	the limit is reached refused until a slot's edge, with no more writes until then
+//	a limit is reached   refused until a slot's edge, with no more writes until then
 //	no meter             the key decides, and the meter is made anew
+//
+// A key has a limit of the minute, and may have others of an hour and a day and a monthly
+// quota: the write counts the request in all of them or, refused, in none. Requests of a
+// key with a very high limit are counted several at once, and proved one by one (lease.go).
 //
 // Promises, across every process:
 //
@@ -19,8 +23,10 @@
 //     the secret behind the context that counts: a regenerated secret stays dead although
 //     the key lives on.
 //   - Expiry and the end of a grace are kept to the clock's tick, with no write at all.
-//   - Never more than the limit of requests pass in any 60 seconds (package limit),
-//     while clocks disagree by less than limit.Slot less Config.Budget.
+//   - Never more than the limit of requests pass in any 60 seconds (package limit), nor more
+//     than the key's other limits in any hour or day or in a month, while clocks disagree by
+//     less than limit.Slot less Config.Budget. A limit counts from when it is named.
+//   - What a limit refuses counts for no other.
 //   - What is refused for its network, permission or customer is not counted, and is only
 //     refused by the key as it is: a permission granted meanwhile works at once. (In a flood
 //     of such refusals of one key, at the next slot: each costs a read, so they are bounded.)
@@ -30,9 +36,12 @@
 //   - One store call for a request in a slot that its process has seen, at most three
 //     otherwise (four where a table was restored), unless others change the same meter at
 //     that moment or a call fails.
+//   - Meter.Requests is how many passed; of leased requests the last ones of a process that
+//     has ended may be missing (lease.go).
 //
 // What it does not promise: a key that this process has just refused for its limit may
-// hear of that, and not of a change, until the slot ends; neither lets it pass. And when
+// hear of that, and not of a change, until the slot ends, or for a minute where it was a
+// limit beyond the minute; neither lets it pass. And when
 // the table of keys is restored to an earlier state, contexts and processes from before
 // the restore still go by the meter, for as long as the caches keep them.
 package guard
@@ -65,7 +74,8 @@ type Config struct {
 	// limit.Slot less this, so it must be less than that slot; default 1 s, which leaves
 	// the clocks 1.5 s.
 	Budget time.Duration
-	// Remembered is how many keys the process remembers; default 4096, about 5 MB.
+	// Remembered is how many keys the process remembers; default 4096, about 7 MB, and half a
+	// kilobyte more for each key with limits beyond the minute.
 	Remembered int
 }
 

@@ -28,9 +28,14 @@ type entry struct {
 	meter   Meter
 	denied  denial
 	asked   asked
+	lease   lease
+	leasing time.Time // a write of this process is on its way for a lease, until then at most
+	pace    pace
 	near    near
 	meaning [contextsPerKey]meaning
 	next    int // of meaning to be replaced
+
+	unreported int64 // requests let through on leases that the meter does not know of
 }
 
 // contextsPerKey bounds the contexts of one key that are remembered. Two generations of

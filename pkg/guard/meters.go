@@ -53,8 +53,9 @@ type Write struct {
 	Hour, Day Count      // without a limit: the key has none, and the window is left alone
 	Month     MonthCount // so too
 
-	N  int64     // how many requests; 1 or more
-	At time.Time // becomes LastUsed
+	N      int64     // how many requests the windows count; 1 or more
+	Passed int64     // how many are added to Requests: this one, and those of earlier leases that are not on the meter yet
+	At     time.Time // becomes LastUsed
 }
 
 // Count is the part of one window in a Write: N more requests in slot To. It is planned
@@ -101,17 +102,21 @@ func (w *Write) Possible() bool {
 		(w.Day.Limit == 0 || w.Day.Limit >= w.N) && (w.Month.Limit == 0 || w.Month.Limit >= w.N)
 }
 
-// Meters is the guard's store. A call is one conditional write that is applied whole or
+// Meters is the guard's store. Count is one conditional write that is applied whole or
 // not at all, serialisably with every other write to the meter, and is never repeated
-// after an attempt that may have been applied. It adds N to Requests, sets State and
+// after an attempt that may have been applied. It adds Passed to Requests, sets State and
 // LastUsed, and returns the meter as it is after that very write. A failed condition is
 // *Refused, with the meter as the condition found it, and changes nothing of it: neither
 // the windows that had room nor those whose slot was over. Every other error means that the
-// outcome is unknown. It returns soon after ctx is done.
+// outcome is unknown. Both return soon after ctx is done.
+//
+// State reads what the meter says now, strongly consistently: every write that was answered
+// before it began is in what it finds. found is false if there is no meter.
 //
 // Package guardtest has a memory implementation and the suite that every one passes.
 type Meters interface {
 	Count(ctx context.Context, id apikey.ID, w Write) (Meter, error)
+	State(ctx context.Context, id apikey.ID) (s State, found bool, err error)
 }
 
 // Refused is the error of a failed condition.

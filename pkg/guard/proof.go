@@ -28,10 +28,13 @@ type proof struct {
 	doubt  bool          // who must be read before anything else
 	denied denial        // remembered
 
-	meter   Meter // as last seen, now or earlier
-	met     bool  // meter was seen at all
-	seen    bool  // meter was seen in this proof
-	missing bool  // there is none
+	unleased bool  // the request is counted by itself
+	owes     bool  // leased requests are yet to be reported
+	rate     int64 // requests that this process was asked for in the slot before
+	meter    Meter // as last seen, now or earlier
+	met      bool  // meter was seen at all
+	seen     bool  // meter was seen in this proof
+	missing  bool  // there is none
 }
 
 func (p *proof) id() apikey.ID { return p.call.Identity.KeyID }
@@ -40,7 +43,7 @@ func (p *proof) id() apikey.ID { return p.call.Identity.KeyID }
 func (p *proof) recall() {
 	ctx := &p.call.Identity
 	p.guard.memory.with(p.id(), func(e *entry) {
-		p.met, p.meter, p.denied = e.met, e.meter, e.denied
+		p.met, p.meter, p.denied, p.owes = e.met, e.meter, e.denied, e.unreported > 0
 		if m, ok := e.meant(ctx.Verdict, ctx.Generation); ok {
 			if p.doubt = m.dead; !m.dead {
 				p.who = m.who
@@ -54,7 +57,7 @@ func (p *proof) recall() {
 }
 
 func (p *proof) run(ctx context.Context) (Pass, error) {
-	g, failed := p.guard, 0
+	g, failed, leased := p.guard, 0, p.leases()
 	for range maxAttempts {
 		if p.doubt {
 			if err := p.read(ctx); err != nil {
@@ -70,18 +73,32 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 			p.doubt = true
 			continue
 		}
+		if leased && p.draw(start) {
+			leased = false
+			if pass, decided, err := p.spend(ctx, start); decided {
+				return pass, err
+			}
+			p.unleased = true
+			continue
+		}
+		leased = false
 		if p.isDenied(start) {
 			return Pass{}, p.limitError(start)
 		}
 
 		within, cancel := context.WithTimeout(ctx, g.cfg.Budget)
-		m, err := g.cfg.Meters.Count(within, p.id(), p.write(start))
+		w := p.write(start)
+		m, err := g.cfg.Meters.Count(within, p.id(), w)
 		cancel()
 		end := g.cfg.Clock()
+		if err != nil {
+			p.forgo(&w)
+		}
 
 		var refused *Refused
 		switch {
 		case errors.As(err, &refused):
+			p.unleased = true // there may be room for one where there is none for many
 			if again := p.refused(refused); again {
 				continue
 			}
@@ -99,18 +116,8 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 
 		case err == nil && took(start, end) <= g.cfg.Budget:
 			p.remember(m)
-			// The count stands, but not one request passes after its credential's end.
-			if reason := lapsed(&p.who, end); reason != keys.OK {
-				return Pass{}, &UnauthorizedError{Reason: reason, Counted: true}
-			}
-			return Pass{
-				Identity:  p.who,
-				Limit:     p.who.Limit,
-				Remaining: int(m.Window.Remaining(limit.Minute, end, int64(p.who.Limit))),
-				Reset:     m.Window.Reset(limit.Minute, end),
-				Longer:    m.standings(&p.who, end),
-				Near:      p.near(m.Window.Total, end),
-			}, nil
+			p.keep(&w)
+			return p.pass(&m, end)
 
 		default:
 			// Counted in a slot that may be over, or counted and the answer lost, or not
@@ -131,6 +138,22 @@ func (p *proof) run(ctx context.Context) (Pass, error) {
 	return Pass{}, fmt.Errorf("counting a request of key %s: %w: its meter kept changing", p.id(), keys.ErrUnavailable)
 }
 
+// pass lets the request through that m counts, unless time has ended its credential.
+func (p *proof) pass(m *Meter, end time.Time) (Pass, error) {
+	// The count stands, but not one request passes after its credential's end.
+	if reason := lapsed(&p.who, end); reason != keys.OK {
+		return Pass{}, &UnauthorizedError{Reason: reason, Counted: true}
+	}
+	return Pass{
+		Identity:  p.who,
+		Limit:     p.who.Limit,
+		Remaining: int(m.Window.Remaining(limit.Minute, end, int64(p.who.Limit))),
+		Reset:     m.Window.Reset(limit.Minute, end),
+		Longer:    m.standings(&p.who, end),
+		Near:      p.near(m.Window.Total, end),
+	}, nil
+}
+
 // took is how long something took, by the monotonic clock or the wall clock, whichever
 // says more: the first stands still while a machine is suspended, the second may be set
 // back.
@@ -143,7 +166,7 @@ func (p *proof) write(start time.Time) Write {
 	before, after := p.states()
 	seen, l, q := p.meter.longer(), p.who.Limits, p.who.Quota
 	w := Write{
-		If: before, Then: after, Missing: p.missing, N: 1, At: start,
+		If: before, Then: after, Missing: p.missing, N: 1, Passed: 1 + p.report(), At: start,
 		Minute: p.plan(limit.Minute, &p.meter.Window, p.who.Limit, start),
 	}
 	if l.Hour > 0 {
@@ -157,6 +180,9 @@ func (p *proof) write(start time.Time) Write {
 		if !p.met && !p.missing {
 			w.Month.From = w.Month.To
 		}
+	}
+	if !p.fresh {
+		w.N = p.batch(start)
 	}
 	return w
 }

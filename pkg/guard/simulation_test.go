@@ -43,6 +43,17 @@ func (n network) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.
 	return n.send(ctx, func() (guard.Meter, error) { return n.meters.Count(context.WithoutCancel(ctx), id, w) })
 }
 
+func (n network) State(ctx context.Context, id apikey.ID) (guard.State, bool, error) {
+	m, err := n.send(ctx, func() (guard.Meter, error) {
+		s, found, err := n.meters.State(context.WithoutCancel(ctx), id)
+		if !found {
+			return guard.Meter{Requests: -1}, err
+		}
+		return guard.Meter{State: s}, err
+	})
+	return m.State, m.Requests == 0, err
+}
+
 func (n network) send(ctx context.Context, write func() (guard.Meter, error)) (m guard.Meter, err error) {
 	answered := make(chan struct{})
 	go func() {
@@ -69,6 +80,7 @@ type scene struct {
 	budget  time.Duration   // of the guards; 0: the default
 	offsets []time.Duration // one process each
 	clients int             // per process
+	killed  time.Duration   // the first process is killed then, and another takes its place; 0: never
 	way     func(d *dice, process int) time.Duration
 	// ask is the life of one client of a process: it calls request until the scene is over.
 	ask func(d *dice, process int, request func(), over func() bool)
@@ -78,6 +90,8 @@ type scene struct {
 type result struct {
 	passed          []time.Duration
 	refused, failed int
+	calls           calls
+	onMeter         int // the meter's Requests
 }
 
 // play runs the scene in a bubble whose time passes only while everybody waits.
@@ -95,12 +109,17 @@ func (s scene) play(t *testing.T, seed uint64) (r result) {
 		var mu sync.Mutex
 		var all sync.WaitGroup
 		for process, offset := range s.offsets {
-			g := guard.New(guard.Config{
-				Meters: network{w.meters, func() time.Duration { return s.way(d, process) }},
+			config := guard.Config{
+				Meters: network{w, func() time.Duration { return s.way(d, process) }},
 				Keys:   w, Budget: s.budget,
 				Clock: func() time.Time { return time.Now().Add(offset) },
-			})
+			}
+			g, successor := guard.New(config), guard.New(config)
 			request := func() {
+				g := g
+				if process == 0 && s.killed > 0 && time.Since(start) >= s.killed {
+					g = successor
+				}
 				_, err := g.Check(t.Context(), call)
 				now := time.Since(start)
 				mu.Lock()
@@ -121,6 +140,8 @@ func (s scene) play(t *testing.T, seed uint64) (r result) {
 			}
 		}
 		all.Wait()
+		m, _ := w.meters.Meter(id)
+		r.calls, r.onMeter = w.spent(), int(m.Requests)
 	})
 	slices.Sort(r.passed)
 	return r

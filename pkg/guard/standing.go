@@ -87,6 +87,15 @@ func (m *Meter) refusal(who *keys.Identity, now time.Time) *LimitError {
 	return &no
 }
 
+// room is how many requests the window that has the least lets pass.
+func (m *Meter) room(who *keys.Identity, now time.Time) int64 {
+	room := m.Window.Remaining(limit.Minute, now, int64(who.Limit))
+	for _, s := range m.standings(who, now) {
+		room = min(room, int64(s.Remaining))
+	}
+	return room
+}
+
 // all is where the key stands with every limit, the minute's first.
 func (m *Meter) all(who *keys.Identity, now time.Time) []Standing {
 	return append([]Standing{standing(keys.WindowMinute, limit.Minute, &m.Window, who.Limit, now)}, m.standings(who, now)...)

@@ -39,10 +39,11 @@ type world struct {
 }
 
 // calls counts what the guard asks of its stores: counts in the slots that a meter is at,
-// counts that move one of its windows on or make it, and reads of a key.
-type calls struct{ Hits, Rolls, Reads int }
+// counts that move one of its windows on or make it, reads of a
+// meter's state, and of a key.
+type calls struct{ Hits, Rolls, Looks, Reads int }
 
-func (c calls) sum() int { return c.Hits + c.Rolls + c.Reads }
+func (c calls) sum() int { return c.Hits + c.Rolls + c.Looks + c.Reads }
 
 func newWorld(t reporter) *world {
 	return &world{reporter: t, now: noon, meters: guardtest.NewMeters(), keys: map[apikey.ID]keys.Key{}}
@@ -84,6 +85,13 @@ func (w *world) Count(ctx context.Context, id apikey.ID, write guard.Write) (gua
 		return guard.Meter{}, err
 	}
 	return w.meters.Count(ctx, id, write)
+}
+
+func (w *world) State(ctx context.Context, id apikey.ID) (guard.State, bool, error) {
+	if err := w.called("State", &w.calls.Looks); err != nil {
+		return guard.State{}, false, err
+	}
+	return w.meters.State(ctx, id)
 }
 
 func (w *world) Key(_ context.Context, id apikey.ID) (keys.Key, error) {

@@ -1,6 +1,7 @@
 package guardtest
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 
@@ -15,7 +16,7 @@ import (
 // of the day and period 7 of the month.
 func everywhere() guard.Write {
 	return guard.Write{
-		If: on, Then: on, N: 1, At: now,
+		If: on, Then: on, N: 1, Passed: 1, At: now,
 		Minute: at(100, 1000), Hour: at(550, 1000), Day: at(510, 1000), Month: guard.MonthCount{From: 7, To: 7, Limit: 1000},
 	}
 }
@@ -25,7 +26,7 @@ func (p *probe) begun() guard.Meter {
 	p.Helper()
 	p.settle(on.Verdict, on.Active)
 	w := everywhere()
-	w.N = 2
+	w.N, w.Passed = 2, 2
 	w.Minute.From, w.Hour.From, w.Day.From, w.Month.From = limit.Window{}, limit.Window{}, limit.Window{}, 0
 	m, err := p.count(w)
 	if err != nil {
@@ -107,7 +108,7 @@ func allOrNone(p *probe) {
 // there is none.
 func longerBegin(p *probe) {
 	m := p.given()
-	w := guard.Write{If: on, Then: on, N: 1, At: now, Minute: at(100, 1000), Day: guard.Count{To: 510, Limit: 5}}
+	w := guard.Write{If: on, Then: on, N: 1, Passed: 1, At: now, Minute: at(100, 1000), Day: guard.Count{To: 510, Limit: 5}}
 	m.Window, m.Requests = m.Window.Count(100, 1), 7
 	m.Longer = &guard.Longer{Day: limit.Window{Slot: 510, Used: 1, Total: 1}}
 	p.must(m)(p.count(w))
@@ -136,7 +137,7 @@ func longerBegin(p *probe) {
 	// And all at once with a meter that is made.
 	p.id = apikey.NewID()
 	w = guard.Write{
-		Then: on, Missing: true, N: 2, At: now, Minute: guard.Count{To: 100, Limit: 2}, Hour: guard.Count{To: 550, Limit: 2},
+		Then: on, Missing: true, N: 2, Passed: 2, At: now, Minute: guard.Count{To: 100, Limit: 2}, Hour: guard.Count{To: 550, Limit: 2},
 		Day: guard.Count{To: 510, Limit: 2}, Month: guard.MonthCount{To: 7, Limit: 1},
 	}
 	if _, err := p.count(w); !isRefused(err) {
@@ -175,7 +176,7 @@ func followsLonger(p *probe) {
 			period += 28 + random.Int64N(4)
 		}
 		n := 1 + random.Int64N(3)
-		w := guard.Write{If: on, Then: on, N: n, At: now, Minute: spoilt(want.Window, slots[limit.Minute])}
+		w := guard.Write{If: on, Then: on, N: n, Passed: n, At: now, Minute: spoilt(want.Window, slots[limit.Minute])}
 		longer := *want.Longer
 		want.Window = want.Window.Count(slots[limit.Minute], n)
 		want.Requests, want.LastUsed = want.Requests+n, now
@@ -215,7 +216,7 @@ func severalAtOnce(p *probe) {
 	passed := p.parallel(8, func() (n int) {
 		for range 6 {
 			w := everywhere()
-			w.N, w.Hour.Limit, w.Month.Limit = 7, 101, 100 // 98 are free: 14 times 7
+			w.N, w.Passed, w.Hour.Limit, w.Month.Limit = 7, 7, 101, 100 // 98 are free: 14 times 7
 			_, err := p.count(w)
 			var r *guard.Refused
 			switch {
@@ -230,5 +231,39 @@ func severalAtOnce(p *probe) {
 	m := p.stored()
 	if passed != 14 || m.Longer.Month.Used != 100 || m.Longer.Hour.Total != 100 || m.Window.Total != 100 || m.Requests != 100 {
 		p.Errorf("%d writes of 7 passed, meter %+v, longer %+v; want 14, and 100 counted everywhere", passed, m, m.Longer)
+	}
+}
+
+func requestsPassed(p *probe) {
+	m := p.begun()
+	w := everywhere()
+	w.N, w.Passed = 64, 1
+	m.Requests += 1
+	m.Window = m.Window.Count(100, 64)
+	m.Longer = &guard.Longer{Hour: m.Longer.Hour.Count(550, 64), Day: m.Longer.Day.Count(510, 64), Month: m.Longer.Month.Count(7, 64)}
+	p.must(m)(p.count(w))
+	w.N, w.Passed = 1, 60
+	w.Hour, w.Day, w.Month = guard.Count{}, guard.Count{}, guard.MonthCount{}
+	m.Requests += 60
+	m.Window = m.Window.Count(100, 1)
+	p.must(m)(p.count(w))
+}
+
+func stateIsRead(p *probe) {
+	ctx := context.Background()
+	if s, found, err := p.State(ctx, p.id); found || err != nil || s != (guard.State{}) {
+		p.Errorf("State without a meter: %+v, %t, %v", s, found, err)
+	}
+	p.given()
+	for _, want := range []guard.State{{Verdict: 5, Active: true}, {Verdict: 6}, {Verdict: 7, Active: true}} {
+		p.settle(want.Verdict, want.Active)
+		if s, found, err := p.State(ctx, p.id); s != want || !found || err != nil {
+			p.Errorf("State: %+v, %t, %v; want %+v", s, found, err, want)
+		}
+	}
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, _, err := p.State(done, p.id); err == nil {
+		p.Error("State with a done context gave no error")
 	}
 }

@@ -39,6 +39,15 @@ func (s *Meters) Count(ctx context.Context, id apikey.ID, w guard.Write) (guard.
 	return after, nil
 }
 
+// State is guard.Meters.
+func (s *Meters) State(ctx context.Context, id apikey.ID) (guard.State, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return guard.State{}, false, err
+	}
+	m, found := s.Meter(id)
+	return m.State, found, nil
+}
+
 // next is m after a write, and whether every window that counts it has room and is where
 // the write takes it to be.
 func next(m guard.Meter, w *guard.Write) (guard.Meter, bool) {
@@ -60,7 +69,7 @@ func next(m guard.Meter, w *guard.Write) (guard.Meter, bool) {
 	if longer != (guard.Longer{}) {
 		m.Longer = &longer
 	}
-	m.State, m.Requests, m.LastUsed = w.Then, m.Requests+w.N, w.At.UTC().Truncate(time.Millisecond)
+	m.State, m.Requests, m.LastUsed = w.Then, m.Requests+w.Passed, w.At.UTC().Truncate(time.Millisecond)
 	return m, may
 }
 

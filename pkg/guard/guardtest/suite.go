@@ -43,6 +43,8 @@ func Suite(t *testing.T, open func(t *testing.T) Store) {
 		"LongerWindowsBeginWithTheirLimit":   longerBegin,
 		"LongerCountsFollowTheirWindows":     followsLonger,
 		"SeveralAtOnceCountWholeOrNot":       severalAtOnce,
+		"RequestsAreWhatPassed":              requestsPassed,
+		"StateIsWhatWasWrittenLast":          stateIsRead,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(&probe{T: t, Store: open(t), id: apikey.NewID()})
@@ -70,7 +72,7 @@ type hit struct {
 }
 
 func (h hit) write() guard.Write {
-	return guard.Write{If: h.If, Then: h.Then, N: 1, At: h.At, Minute: at(h.Slot, h.Limit)}
+	return guard.Write{If: h.If, Then: h.Then, N: 1, Passed: 1, At: h.At, Minute: at(h.Slot, h.Limit)}
 }
 
 // at is a window's part of a write that counts in the slot that it is at.
@@ -89,7 +91,7 @@ type roll struct {
 
 func (r roll) write() guard.Write {
 	return guard.Write{
-		If: r.If, Then: r.Then, Missing: r.Missing, N: 1, At: r.At,
+		If: r.If, Then: r.Then, Missing: r.Missing, N: 1, Passed: 1, At: r.At,
 		Minute: guard.Count{From: r.From, To: r.To, Limit: r.Limit},
 	}
 }
