@@ -256,7 +256,7 @@ func TestAFailingStoreIsA503ThatSaysSo(t *testing.T) {
 		body := map[string]string{
 			"createKey": `{"name":"a"}`, "updateKey": `{"name":"a"}`, "createAccountKey": `{"name":"a","key_type":"sandbox"}`,
 			"createWebhook": `{"url":"https://example.com/"}`, "updateWebhook": `{"isActive":false}`,
-			"simulateRequest": `{"method":"GET","path":"/v1/licenses","sourceIp":"192.0.2.1"}`,
+			"simulateRequest":  `{"method":"GET","path":"/v1/licenses","sourceIp":"192.0.2.1"}`,
 			"updateAccountKey": `{"name":"a"}`, "verifyKey": `{"apiKey":"` + w.root.key.Plaintext() + `","method":"GET","path":"/v1/licenses"}`,
 		}[op.id]
 		r := httptest.NewRequest(op.method, strings.ReplaceAll(op.path, "{id}", id), strings.NewReader(body))
