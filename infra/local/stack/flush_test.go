@@ -2,25 +2,36 @@ package stack_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyreeve/keyreeve/infra/local/lambda"
 	"github.com/keyreeve/keyreeve/infra/local/stack"
 	"github.com/keyreeve/keyreeve/infra/local/stacktest"
 )
 
-// unguarded is a table with the same function behind two routes: with its guard, and
-// without, where only the cached policy stands in front of it.
-const unguarded = `{"permissions": [{"name": "licenses:manage", "label": "License Management"}, {"name": "telemetry:write", "label": "Telemetry Write"}], "routes": [
-  {"method": "GET", "path": "/v1/licenses", "permission": "licenses:manage", "function": "sample"},
-  {"method": "GET", "path": "/open/licenses", "permission": "licenses:manage", "function": "sample", "unguarded": true}]}`
+// unguarded is a table with one route that has its guard and one that has none, where only
+// the cached policy stands in front of the function.
+const unguarded = `{"permissions": [{"name": "customers:read", "label": "Customer Read"}, {"name": "licenses:manage", "label": "License Management"},
+  {"name": "telemetry:write", "label": "Telemetry Write"}], "routes": [
+  {"method": "GET", "path": "/v1/customers", "permission": "customers:read", "function": "sample"},
+  {"method": "GET", "path": "/v1/licenses", "permission": "licenses:manage", "function": "sample", "unguarded": true}]}`
+
+const (
+	guardedPath   = "/v1/customers"
+	unguardedPath = "/v1/licenses"
+	permissions   = `{"permissions":["customers:read","licenses:manage"]}`
+)
 
 // revocation is a stack with that table, and its root key.
 type revocation struct {
@@ -73,20 +84,22 @@ func (r *revocation) manage(method, path, body string) (data map[string]any, gua
 // key makes a key and uses it on both routes, so that its policy is cached.
 func (r *revocation) key() (path, secret string) {
 	r.Helper()
-	data, _, _ := r.manage("POST", "/v1/api-keys", `{"name":"Doomed","permissions":["licenses:manage"]}`)
+	data, _, _ := r.manage("POST", "/v1/api-keys", `{"name":"Doomed",`+permissions[1:])
 	path, secret = "/v1/api-keys/"+data["keyId"].(string), data["apiKey"].(string)
-	for _, route := range []string{"/v1/licenses", "/open/licenses"} {
+	for _, route := range []string{guardedPath, unguardedPath} {
 		r.want(route, secret, true)
 	}
 	return path, secret
 }
 
-// allowed reports whether a route lets a key in. Without its guard the sample's handler
-// has no caller and answers 500; what matters is that it was asked.
+// allowed reports whether a route lets a key in.
 func (r *revocation) allowed(route, secret string) bool {
 	r.Helper()
 	status, _ := get(r.T, r.s, route, secret)
-	return status != 401 && status != 403
+	if status != 200 && status != 401 && status != 403 {
+		r.Fatalf("%s: %d", route, status)
+	}
+	return status == 200
 }
 
 func (r *revocation) want(route, secret string, allowed bool) {
@@ -100,7 +113,7 @@ func (r *revocation) want(route, secret string, allowed bool) {
 func (r *revocation) refusedAfter(secret string, most time.Duration) time.Duration {
 	r.Helper()
 	begun := time.Now()
-	for r.allowed("/open/licenses", secret) {
+	for r.allowed(unguardedPath, secret) {
 		if time.Since(begun) > most {
 			r.Fatalf("the unguarded route lets the key in %s after the change was answered", time.Since(begun))
 		}
@@ -123,7 +136,7 @@ func TestWithTheFlushWorkingUnguardedRoutesRefuseWithinTwoSeconds(t *testing.T) 
 		path, secret := r.key()
 		_, guarded, by := r.manage(e.method, path+e.path, e.body)
 		answered := time.Now()
-		r.want("/v1/licenses", secret, false)
+		r.want(guardedPath, secret, false)
 		after := r.refusedAfter(secret, 2*time.Second)
 		if guarded != "now" || by.Before(answered.Add(after)) || by.Before(answered.Add(69*time.Second)) || by.After(answered.Add(71*time.Second)) {
 			t.Errorf("%s %s: effective %q, unguarded by %s, answered at %s", e.method, e.path, guarded, by, answered)
@@ -133,9 +146,9 @@ func TestWithTheFlushWorkingUnguardedRoutesRefuseWithinTwoSeconds(t *testing.T) 
 	// What is wider is flushed too: else the cached policy would go on refusing.
 	path, secret := r.key()
 	r.manage("PATCH", path, `{"permissions":["telemetry:write"]}`)
-	r.want("/v1/licenses", secret, false)
-	r.manage("PATCH", path, `{"permissions":["licenses:manage"]}`)
-	waitUntil(t, "the wider verdict", func() bool { return r.allowed("/v1/licenses", secret) && r.allowed("/open/licenses", secret) })
+	r.want(guardedPath, secret, false)
+	r.manage("PATCH", path, permissions)
+	waitUntil(t, "the wider verdict", func() bool { return r.allowed(guardedPath, secret) && r.allowed(unguardedPath, secret) })
 }
 
 func TestManyChangesAtATimeAreFlushedAndTheThrottleCannotStopThat(t *testing.T) {
@@ -151,7 +164,7 @@ func TestManyChangesAtATimeAreFlushedAndTheThrottleCannotStopThat(t *testing.T) 
 		r.manage("POST", path+"/revoke", "")
 	}
 	for _, secret := range secrets {
-		r.want("/v1/licenses", secret, false)
+		r.want(guardedPath, secret, false)
 	}
 	for _, secret := range secrets {
 		r.refusedAfter(secret, 2*time.Second)
@@ -184,11 +197,11 @@ func TestWithTheFlushBrokenUnguardedRoutesRefuseByTheTimeThatTheAnswerSays(t *te
 			if answered.Sub(sent) > 3*time.Second {
 				t.Errorf("the answer waited %s for a flush that fails", answered.Sub(sent))
 			}
-			r.want("/v1/licenses", secret, false)
+			r.want(guardedPath, secret, false)
 			most := 2 * time.Second // the stream function's flush
 			if broken == "none" {
 				most = time.Until(by)
-				if !r.allowed("/open/licenses", secret) {
+				if !r.allowed(unguardedPath, secret) {
 					t.Error("refused at once: the flush was not broken, and this shows nothing")
 				}
 			}
@@ -198,5 +211,45 @@ func TestWithTheFlushBrokenUnguardedRoutesRefuseByTheTimeThatTheAnswerSays(t *te
 			}
 			t.Logf("refused on the unguarded route %s after the answer, which said %s", after.Round(time.Millisecond), by.Sub(answered).Round(time.Millisecond))
 		})
+	}
+}
+
+// The promise broken on purpose: policies are kept for longer than the functions are told.
+func TestAnAcceptAfterTheTimeThatTheAnswerSaysRaisesAnAlert(t *testing.T) {
+	kept := time.Hour
+	r := newRevocation(t, stack.Options{
+		Settings: []byte(`{"authorizerCacheSeconds":1}`), AuthorizerTTL: &kept, AuthorizerTimeout: time.Second, WithoutFlush: true,
+	})
+	path, secret := r.key()
+	_, _, by := r.manage("POST", path+"/revoke", "")
+	alerts := func() (subjects []any) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := r.s.Drain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		_, body := get(t, r.s, "/v1/alerts?kind=late_accept", r.s.RootKey)
+		var list struct{ Data []map[string]any }
+		if err := json.Unmarshal(body, &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range list.Data {
+			subjects = append(subjects, fmt.Sprint(a["severity"], " ", a["keyId"]))
+		}
+		return subjects
+	}
+	r.want(guardedPath, secret, false)
+	r.want(unguardedPath, secret, true)
+	if got := alerts(); len(got) != 0 {
+		t.Errorf("alerts before the time that was promised: %v", got)
+	}
+	time.Sleep(time.Until(by.Add(6 * time.Second))) // and what clocks may differ by
+	r.want(guardedPath, secret, false)
+	r.want(unguardedPath, secret, true)
+	if d := cmp.Diff([]any{"critical " + path[len("/v1/api-keys/"):]}, alerts()); d != "" {
+		t.Errorf("alerts (-want +got):\n%s", d)
+	}
+	if metrics, err := os.ReadFile(r.s.MetricsFile()); err != nil || !strings.Contains(string(metrics), `"LateAccepts":1`) {
+		t.Errorf("%v; metrics without one late accept:\n%s", err, metrics)
 	}
 }
