@@ -31,7 +31,7 @@ func TestAMeterIsReadAsItWasLastWritten(t *testing.T) {
 	}
 	on, now := guard.State{Verdict: 3, Active: true}, time.Now()
 	want, err := s.of.Count(t.Context(), id, guard.Write{
-		If: on, Then: on, Minute: guard.Count{To: limit.Minute.SlotOf(now), Limit: 1000}, N: 1, At: now,
+		If: on, Then: on, Minute: guard.Count{To: limit.Minute.SlotOf(now), Limit: 1000}, N: 1, Passed: 1, At: now,
 		Hour: guard.Count{To: limit.Hour.SlotOf(now), Limit: 10}, Month: guard.MonthCount{To: limit.PeriodOf(now, 1), Limit: 5},
 	})
 	if err != nil {
