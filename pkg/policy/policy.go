@@ -23,7 +23,8 @@
 //     decodes "%2F" in the ARN that it checks, which it does not say.
 //   - Of a key that is confined to networks, nothing is allowed from elsewhere: every Allow
 //     has the condition IpAddress on aws:SourceIp, the address that API Gateway saw. (Where
-//     that would make the document too long, only those of unguarded routes have it.)
+//     that would make the document too long, only those of unguarded routes have it. That
+//     authorizers' policies may have it: github.com/aws/aws-lambda-go issue 458.)
 //   - On a guarded route a wildcard's surplus is denied again, unless the Deny would also
 //     hit what is allowed. The segment of a confined key's customer is filled in.
 //   - "*" and "?" come from the route table alone.
