@@ -74,7 +74,7 @@ type secretUseView struct {
 type driftView struct {
 	Counted    count `json:"counted" doc:"Requests that the guard must have let through by the logs."`
 	Guard      count `json:"guard" doc:"Requests that it did let through by its own counter."`
-	Difference int64 `json:"difference" minimum:"-9007199254740991" maximum:"9007199254740991" doc:"guard less counted. Logs come up to some minutes late; a difference that stays says that something was lost."`
+	Difference int64 `json:"difference" minimum:"-9007199254740991" maximum:"9007199254740991" doc:"guard less counted. Logs come up to some minutes late; a difference that stays says that something was lost. Of a key with a rateLimit of 30,000 or more, the guard's counter may lack up to 63 requests for each process that has ended."`
 }
 
 // span reads from, to and granularity.

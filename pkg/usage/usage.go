@@ -32,7 +32,9 @@
 // and advice.go read what was counted.
 //
 // The second witness is the guard: its meter counts what it let through. [Totals.Admitted]
-// is what it must have counted by the logs, and the difference is shown as drift.
+// is what it must have counted by the logs, and the difference is shown as drift. Of a key
+// whose requests are leased, the meter may lack up to 63 for each process that has ended
+// (package guard); the logs are right then.
 package usage
 
 import (
