@@ -27,6 +27,7 @@ import (
 	"github.com/keyreeve/keyreeve/functions/proxy"
 	"github.com/keyreeve/keyreeve/functions/stream"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/config"
 	"github.com/keyreeve/keyreeve/pkg/flush"
 	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/guard/guardtest"
@@ -228,6 +229,10 @@ func TestTheStreamBatchSettlesItsKeyOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{fmt.Sprintf("%s v1 true", key.id)}, key.settled); diff != "" {
 		t.Errorf("settled (-want +got)\n%s", diff)
+	}
+	later := stream.NewLater(flush.New(flush.Config{}), config.AuthorizerTimeout, slog.New(slog.DiscardHandler))
+	if out, err := later.Invoke(t.Context(), read(t, streamEvent)); err != nil || string(out) != `{"batchItemFailures":[]}` {
+		t.Errorf("the function flush: %s, %v", out, err)
 	}
 }
 
