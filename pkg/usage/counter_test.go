@@ -355,6 +355,32 @@ func TestWhatEachLineCounts(t *testing.T) {
 	}
 }
 
+func TestOnlySuccessOnUnguardedRoutesIsToldAsSuch(t *testing.T) {
+	c := newCounted(t, keyring{})
+	line := func(n int, route string, status int, response string) string {
+		a := logline.Access{
+			ExtendedRequestID: fmt.Sprint(n, "="), Time: moment.Add(-time.Duration(n) * time.Second), Stage: "staging", Method: "GET", Route: route, Status: status,
+			ResponseType: response, KeyID: "AbCd1234", AccountID: "acct_1", Environment: "staging", Generation: 2,
+		}
+		return a.Line()
+	}
+	d := usage.Delivery{LogGroup: "access"}
+	for i, text := range []string{
+		line(1, "/v1/feeds", 200, ""), line(2, "/v1/feeds", 304, ""), line(3, "/v1/feeds", 403, "ACCESS_DENIED"), line(4, "/v1/feeds", 500, ""),
+		line(5, "/v1/me", 200, ""), line(6, "/v1/gone", 200, ""),
+	} {
+		d.Lines = append(d.Lines, usage.Line{ID: fmt.Sprint(i), Text: text})
+	}
+	if _, err := c.process(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range c.facts[0].Unguarded {
+		got = append(got, fmt.Sprint(r.ID, r.Status))
+	}
+	same(t, "unguarded", got, []string{"2=304", "1=200"}) // in order of time
+}
+
 func TestNearLimitIsToldWithTheKeysAccount(t *testing.T) {
 	c := newCounted(t, keyring{"AbCd1234": {ID: "AbCd1234", AccountID: "acct_1", Environment: keys.Staging}})
 	near := func(id apikey.ID) string {
