@@ -31,7 +31,7 @@ func TestUpstreamsAreReachedByOneFunctionThatMayInvokeNoOthers(t *testing.T) {
 	invoke := []string{"lambda:InvokeFunction"}
 	want := []statement{
 		{"ReadKey", []string{"dynamodb:GetItem"}, "${Keys.Arn}", object{"ForAllValues:StringLike": object{"dynamodb:LeadingKeys": []any{"K#*"}}}},
-		{"CountRequest", []string{"dynamodb:UpdateItem"}, "${Meters.Arn}", nil},
+		{"CountRequest", []string{"dynamodb:UpdateItem", "dynamodb:GetItem"}, "${Meters.Arn}", nil},
 		{"InvokeUpstream1", invoke, "arn:aws:lambda:eu-west-1:123456789012:function:quotes", nil},
 		{"InvokeUpstream2", invoke, "arn:aws:lambda:us-east-1:210987654321:function:prices:live", nil},
 		{"WriteLog", []string{"logs:CreateLogStream", "logs:PutLogEvents"}, "${ForwardFunctionLog.Arn}", nil},

@@ -63,7 +63,7 @@ var functions = []function{
 				{"Keys", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem"), s.keys.TableArn(), nil},
 				// A key's meter is put with it, counts this function's own requests, and is read
 				// for the list.
-				{"Meters", actions("dynamodb", "PutItem", "UpdateItem", "BatchGetItem"), s.meters.TableArn(), nil},
+				{"Meters", actions("dynamodb", "PutItem", "UpdateItem", "GetItem", "BatchGetItem"), s.meters.TableArn(), nil},
 				{"ShowUsage", actions("dynamodb", "Query", "BatchGetItem"), s.usage.TableArn(), nil},
 				{"Alerts", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"), s.alerts.TableArn(), nil},
 				s.readPeppers(),
@@ -175,7 +175,7 @@ func (s *stack) readKey() grant {
 func (s *stack) guard() []grant {
 	return []grant{
 		s.readKey(),
-		{"CountRequest", actions("dynamodb", "UpdateItem"), s.meters.TableArn(), nil},
+		{"CountRequest", actions("dynamodb", "UpdateItem", "GetItem"), s.meters.TableArn(), nil}, // the read proves a leased request
 	}
 }
 

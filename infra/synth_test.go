@@ -263,7 +263,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 		},
 		"keys": {
 			{"Keys", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"}, "${Keys.Arn}", nil},
-			{"Meters", []string{"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:BatchGetItem"}, "${Meters.Arn}", nil},
+			{"Meters", []string{"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, "${Meters.Arn}", nil},
 			{"ShowUsage", []string{"dynamodb:Query", "dynamodb:BatchGetItem"}, "${Usage.Arn}", nil},
 			{"Alerts", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}, "${Alerts.Arn}", nil},
 			readPeppers,
@@ -272,7 +272,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 		},
 		"sample": {
 			readKey,
-			{"CountRequest", []string{"dynamodb:UpdateItem"}, "${Meters.Arn}", nil},
+			{"CountRequest", []string{"dynamodb:UpdateItem", "dynamodb:GetItem"}, "${Meters.Arn}", nil},
 			{"Documents", []string{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"}, "${Sample.Arn}", nil},
 			writeLog("Sample"),
 		},
