@@ -26,6 +26,7 @@ var standardOnly = map[string][]string{
 	"pkg/limit":  nil,
 	"pkg/route":  nil,
 	"pkg/config": nil,
+	"pkg/wait":   nil,
 	"pkg/pepper": {"pkg/apikey"},
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/dynamo"
+	"github.com/keyreeve/keyreeve/pkg/wait"
 )
 
 // rest is kept of an invocation's time for its answer.
@@ -47,7 +48,7 @@ func (l *Later) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	for _, c := range changes {
 		left = max(left, l.left(c.At))
 	}
-	if err = sleep(ctx, left); err == nil {
+	if err = wait.For(ctx, left); err == nil {
 		err = l.flusher.Flush(ctx, l.flusher.StagesOf(environments(changes)))
 	}
 	if err != nil {
@@ -64,15 +65,4 @@ func (l *Later) left(at time.Time) time.Duration {
 		return l.timeout
 	}
 	return min(time.Until(at.Add(l.timeout)), l.timeout)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

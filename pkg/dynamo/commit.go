@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/wait"
 )
 
 // commitAttempts is how often one transaction is sent when its answer was lost or it was
@@ -185,14 +186,7 @@ func (k *Keys) fence(ctx context.Context, e *keys.AuditEvent, cause error) error
 // at first.
 func pause(ctx context.Context, n int) error {
 	bound := min(20*time.Millisecond<<min(n-1, 8), longestBackoff)
-	t := time.NewTimer(mathrand.N(bound))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return wait.For(ctx, mathrand.N(bound))
 }
 
 // Conditions of items that must not be there.

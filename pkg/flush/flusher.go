@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/wait"
 )
 
 // Back-off of calls that were throttled: at random up to a bound that doubles.
@@ -106,8 +107,8 @@ func (f *Flusher) each(stages []string, do func(string) error) error {
 
 var errTurn = errors.New("it was flushed less than a second ago")
 
-// flush empties one stage's cache. wait: when its turn comes; else now or not at all.
-func (f *Flusher) flush(ctx context.Context, name string, wait bool) error {
+// flush empties one stage's cache. patient: when its turn comes; else now or not at all.
+func (f *Flusher) flush(ctx context.Context, name string, patient bool) error {
 	asked := time.Now()
 	s := f.stage(name)
 	select {
@@ -120,10 +121,10 @@ func (f *Flusher) flush(ctx context.Context, name string, wait bool) error {
 		return nil // somebody's call that began since
 	}
 	if left := time.Until(s.begun.Add(Every)); left > 0 {
-		if !wait {
+		if !patient {
 			return errTurn
 		}
-		if err := sleep(ctx, left); err != nil {
+		if err := wait.For(ctx, left); err != nil {
 			return err
 		}
 	}
@@ -137,7 +138,7 @@ func (f *Flusher) flush(ctx context.Context, name string, wait bool) error {
 		if !errors.Is(err, ErrThrottled) {
 			return err
 		}
-		if sleep(ctx, time.Duration(f.cfg.Random(int64(bound)))) != nil {
+		if wait.For(ctx, time.Duration(f.cfg.Random(int64(bound)))) != nil {
 			return err
 		}
 	}
@@ -153,15 +154,4 @@ func (f *Flusher) stage(name string) *stage {
 		f.stages[name] = s
 	}
 	return s
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

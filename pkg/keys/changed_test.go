@@ -54,7 +54,10 @@ func TestEachNewVerdictIsToldOnceItIsCommittedAndOnTheMeter(t *testing.T) {
 		do   func() error
 		want []apikey.ID
 	}{
-		{"create", func() error { _, err := w.Service.Create(ctx, w.root, keys.CreateInput{Name: "new"}, plain); return err }, nil},
+		{"create", func() error {
+			_, err := w.Service.Create(ctx, w.root, keys.CreateInput{Name: "new"}, plain)
+			return err
+		}, nil},
 		{"rename", patch(keys.Patch{Name: &name}), nil},
 		{"change nothing", patch(keys.Patch{Name: &same}), nil},
 		{"narrow", patch(keys.Patch{Permissions: &narrow}), only},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/config"
+	"github.com/keyreeve/keyreeve/pkg/wait"
 )
 
 // Peppers gives the pepper ring (package pepper).
@@ -56,23 +57,12 @@ func NewService(c Config) *Service {
 		c.Clock = time.Now
 	}
 	if c.Sleep == nil {
-		c.Sleep = sleep
+		c.Sleep = wait.For
 	}
 	if c.Random == nil {
 		c.Random = rand.Int64N
 	}
 	return &Service{cfg: c}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // now is the time as stores keep it.

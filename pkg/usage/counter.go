@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/route"
+	"github.com/keyreeve/keyreeve/pkg/wait"
 )
 
 // Keys reads a key; keys.ErrNotFound.
@@ -44,7 +45,7 @@ func New(c Config) *Counter {
 		c.Clock = time.Now
 	}
 	if c.Sleep == nil {
-		c.Sleep = sleep
+		c.Sleep = wait.For
 	}
 	if c.Random == nil {
 		c.Random = rand.Float64
@@ -249,15 +250,4 @@ func each[T any](ctx context.Context, items []T, f func(context.Context, T) erro
 	close(next)
 	wg.Wait()
 	return first
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
