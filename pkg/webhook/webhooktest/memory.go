@@ -135,7 +135,7 @@ func (m *Memory) Due(_ context.Context, now time.Time, limit int) ([]webhook.Ref
 		}
 	}
 	slices.SortFunc(due, func(a, b webhook.Delivery) int {
-		return cmp.Or(a.NextAt.Compare(b.NextAt), strings.Compare(a.ID, b.ID))
+		return cmp.Or(a.NextAt.Compare(b.NextAt), strings.Compare(a.ID, b.ID), strings.Compare(a.AccountID, b.AccountID))
 	})
 	var refs []webhook.Ref
 	for _, d := range due[:min(limit, len(due))] {
