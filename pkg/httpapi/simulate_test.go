@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyreeve/keyreeve/pkg/simulate"
 )
 
 // wouldBe asks what would become of a request with a key.
@@ -109,4 +111,16 @@ func TestARequestThatCannotBeIsNotSimulated(t *testing.T) {
 		}
 	}
 	w.root.do("POST", path, `{"method":"GET","path":"/","apiKey":"x"}`).refused(400, "unknown_field")
+}
+
+func TestTheDocumentNamesEveryRuleOfASimulation(t *testing.T) {
+	field, _ := of[simulationView]().FieldByName("Rule")
+	documented := strings.Split(field.Tag.Get("enum"), ",")
+	var rules []string
+	for _, r := range simulate.Rules() {
+		rules = append(rules, string(r))
+	}
+	if diff := cmp.Diff(rules, documented); diff != "" {
+		t.Errorf("rules (-simulated +documented)\n%s", diff)
+	}
 }
