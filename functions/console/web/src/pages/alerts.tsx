@@ -1,0 +1,5 @@
+import { Page } from "../ui";
+
+export function Alerts() {
+  return <Page title="Alerts"><p /></Page>;
+}

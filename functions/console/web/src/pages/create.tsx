@@ -1,0 +1,5 @@
+import { Page } from "../ui";
+
+export function Create() {
+  return <Page title="Create"><p /></Page>;
+}

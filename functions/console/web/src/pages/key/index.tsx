@@ -1,0 +1,5 @@
+import { Page } from "../../ui";
+
+export function KeyDetails({ id }: { id: string }) {
+  return <Page title={id}><p /></Page>;
+}

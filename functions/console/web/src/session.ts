@@ -1,0 +1,55 @@
+// The session key: made of a management key at sign-in, kept in this tab's sessionStorage
+// and nowhere else, and revoked at sign-out. The management key itself is never kept.
+import type { Environment, Instant, IssuedKey } from "./types";
+
+export interface Session {
+  apiKey: string;
+  keyId: string;
+  /** The management key that it was made with. */
+  parentId: string;
+  parentName: string;
+  environment: Environment;
+  expires: Instant;
+}
+
+const place = "keyreeve.session";
+let current: Session | null = read();
+let ended = "";
+const watchers = new Set<() => void>();
+
+function read(): Session | null {
+  try {
+    const s = JSON.parse(sessionStorage.getItem(place) ?? "null") as Session | null;
+    return s?.apiKey ? s : null;
+  } catch {
+    return null;
+  }
+}
+
+export const session = () => current;
+
+/** Why the last session ended, for the sign-in page; "" if nobody needs to be told. */
+export const whyEnded = () => ended;
+
+export function begin(issued: IssuedKey & { sessionOf: string }, parentName: string): void {
+  current = {
+    apiKey: issued.apiKey, keyId: issued.keyId, parentId: issued.sessionOf, parentName,
+    environment: issued.environment, expires: issued.expirationTs ?? "",
+  };
+  ended = "";
+  sessionStorage.setItem(place, JSON.stringify(current));
+  watchers.forEach((w) => w());
+}
+
+export function end(why: string): void {
+  if (!current) return;
+  current = null;
+  ended = why;
+  sessionStorage.removeItem(place);
+  watchers.forEach((w) => w());
+}
+
+export function watch(w: () => void): () => void {
+  watchers.add(w);
+  return () => watchers.delete(w);
+}

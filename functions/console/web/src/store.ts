@@ -1,0 +1,12 @@
+// What every page may need and hardly ever changes.
+import { get } from "./api";
+import { keep, useQuery } from "./query";
+import type { Account, Permission, Route } from "./types";
+
+export const catalogue = () => keep("permissions", async () => (await get<Permission[]>("/v1/permissions")).data);
+export const account = () => keep("account", async () => (await get<Account>("/v1/account")).data);
+export const routes = () => keep("routes", async () => (await get<Route[]>("/v1/routes")).data);
+
+export const useCatalogue = () => useQuery("permissions", catalogue);
+export const useAccount = () => useQuery("account", account);
+export const useRoutes = () => useQuery("routes", routes);

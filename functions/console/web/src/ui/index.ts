@@ -1,0 +1,10 @@
+export { Button, LinkButton, Copy } from "./button";
+export { CheckboxField, ErrorSummary, SelectField, TextAreaField, TextField, type FieldProps } from "./field";
+export { Confirm, Dialog } from "./dialog";
+export { EnvironmentTag, StatusMark, Tag } from "./marks";
+export { Empty, Failure, Loading, Note } from "./states";
+export { announce, Announcer, notify, Notices } from "./notices";
+export { Time } from "./time";
+export { Icon, type IconName } from "./icon";
+export { Page, Section } from "./page";
+export { Pager } from "./pager";
