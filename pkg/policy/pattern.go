@@ -120,6 +120,7 @@ type row struct {
 	grantedByScoped []int // so they do even with a customer filled in
 	covers          []int // this one's pattern matches their requests, so its Deny would deny them
 	opens           []int // those of covers that are unguarded
+	within          []int // their patterns match all that this one's resources match
 }
 
 const quote = `"`

@@ -111,7 +111,31 @@ func compile(routes []route.Route) (*Policies, error) {
 			p.contested = append(p.contested, i)
 		}
 	}
+	for i := range p.rows {
+		for j := range p.rows {
+			if i != j && p.rows[i].isWithin(&p.rows[j]) {
+				p.rows[i].within = append(p.rows[i].within, j)
+			}
+		}
+	}
 	return p, nil
+}
+
+// isWithin reports whether b's resource ends in a wildcard that matches whatever a's
+// resources match, under the same condition. No two rows have the same resource
+// (route.Load), so none is within another that is within it.
+func (a *row) isWithin(b *row) bool {
+	prefix, wild := strings.CutSuffix(b.plain[0], anySegment+quote)
+	if !wild || a.timed() != b.timed() {
+		return false
+	}
+	for _, e := range a.plain {
+		rest, under := strings.CutPrefix(e, prefix)
+		if !under || rest == quote { // the wildcard takes one character at least
+			return false
+		}
+	}
+	return true
 }
 
 // relate notes what row j's pattern has to do with row i's requests.
@@ -222,13 +246,14 @@ func (p *Policies) allow(allowed []bool, permissions []string) {
 	}
 }
 
-// exact writes the usual policy: each allowed row's resources, and a Deny where they
-// match what is not allowed. It stops when the document is too long.
+// exact writes the usual policy: each allowed row's resources, unless another's wildcard
+// matches them anyway, and a Deny where they match what is not allowed. It stops when the
+// document is too long.
 func (p *Policies) exact(w *writer, allowed []bool, customers []string) {
 	for _, timed := range [2]bool{false, true} {
 		for i := range p.rows {
 			r := &p.rows[i]
-			if !allowed[i] || r.timed() != timed {
+			if !allowed[i] || r.timed() != timed || p.redundant(r, allowed, customers) {
 				continue
 			}
 			w.statement("Allow", timed)
@@ -261,6 +286,16 @@ func (p *Policies) exact(w *writer, allowed []bool, customers []string) {
 			}
 		}
 	}
+}
+
+// redundant reports whether another row's wildcard says all that this row's resources would.
+func (p *Policies) redundant(r *row, allowed []bool, customers []string) bool {
+	for _, i := range r.within {
+		if allowed[i] && (p.rows[i].after == nil || len(customers) == 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // timed reports whether the resources of a row open an unguarded route, its own or

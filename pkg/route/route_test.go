@@ -13,8 +13,8 @@ import (
 func TestRoutesAreSortedAndTheCallersOwn(t *testing.T) {
 	tab := route.Default()
 	rs := tab.Routes()
-	if len(rs) != 44 {
-		t.Errorf("the default table has %d routes, want 44", len(rs))
+	if len(rs) != 54 {
+		t.Errorf("the default table has %d routes, want 54", len(rs))
 	}
 	if !slices.IsSortedFunc(rs, func(a, b route.Route) int { return strings.Compare(a.Path+" "+a.Method, b.Path+" "+b.Method) }) {
 		t.Error("Routes() is not sorted by path and method")
@@ -91,7 +91,7 @@ func TestTheCatalogueHasManagementFirstAndLabelsForAll(t *testing.T) {
 }
 
 func TestFunctions(t *testing.T) {
-	if diff := cmp.Diff([]string{"keys", "sample"}, route.Default().Functions()); diff != "" {
+	if diff := cmp.Diff([]string{"console", "keys", "sample"}, route.Default().Functions()); diff != "" {
 		t.Errorf("Functions() (-want +got)\n%s", diff)
 	}
 }

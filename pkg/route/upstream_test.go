@@ -44,7 +44,7 @@ func TestARowMayHaveAnUpstream(t *testing.T) {
 	if diff := cmp.Diff([]string{arn, arn + ":live"}, tab.Lambdas()); diff != "" {
 		t.Errorf("Lambdas() (-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"forward", "keys", "sample"}, tab.Functions()); diff != "" {
+	if diff := cmp.Diff([]string{"console", "forward", "keys", "sample"}, tab.Functions()); diff != "" {
 		t.Errorf("Functions() (-want +got)\n%s", diff)
 	}
 }
