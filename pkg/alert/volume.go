@@ -114,7 +114,7 @@ func (w *Watcher) weighHours(ctx context.Context, k *keys.Key, first time.Time, 
 	if first.IsZero() || hours[len(hours)-1].Sub(hourOf(first)) < leastHours*time.Hour {
 		return 0, nil
 	}
-	counts, err := w.cfg.Usage.Days(ctx, k.AccountID, k.ID,
+	counts, err := w.cfg.Usage.Days(ctx, k.AccountID, []apikey.ID{k.ID},
 		usage.DayOf(hours[0].Add(-baselineHours*time.Hour)), usage.DayOf(hours[len(hours)-1]))
 	if err != nil {
 		return 0, fmt.Errorf("reading the counts of key %s: %w", k.ID, err)

@@ -16,7 +16,7 @@ import (
 
 // Usage is what a Watcher reads of a usage.Store.
 type Usage interface {
-	Days(ctx context.Context, accountID string, id apikey.ID, from, to usage.Day) ([]usage.Count, error)
+	Days(ctx context.Context, accountID string, ids []apikey.ID, from, to usage.Day) ([]usage.Count, error)
 	Profiles(ctx context.Context, ids []apikey.ID) (map[apikey.ID]usage.Profile, error)
 	Totals(ctx context.Context, ids []apikey.ID) (map[apikey.ID]usage.Totals, error)
 }

@@ -129,9 +129,9 @@ func (c *counts) call(name string) error {
 	return nil
 }
 
-func (c *counts) Days(_ context.Context, accountID string, id apikey.ID, from, to usage.Day) (list []usage.Count, err error) {
+func (c *counts) Days(_ context.Context, accountID string, ids []apikey.ID, from, to usage.Day) (list []usage.Count, err error) {
 	for _, d := range c.days {
-		if d.AccountID == accountID && d.KeyID == id && d.Day >= from && d.Day <= to {
+		if d.AccountID == accountID && slices.Contains(ids, d.KeyID) && d.Day >= from && d.Day <= to {
 			list = append(list, d)
 		}
 	}

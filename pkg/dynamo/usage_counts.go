@@ -253,23 +253,26 @@ func readHour(r *reader, h *usage.Hour, name string, kind byte, of string) {
 
 // Days implements usage.Store. Each day is an item of a partition of its own, so they are
 // read by their keys.
-func (u *Usage) Days(ctx context.Context, accountID string, id apikey.ID, from, to usage.Day) ([]usage.Count, error) {
+func (u *Usage) Days(ctx context.Context, accountID string, ids []apikey.ID, from, to usage.Day) ([]usage.Count, error) {
 	var want []item
-	for day := from; day <= to; day++ {
-		want = append(want, dayKey(accountID, id, day))
+	for _, id := range ids {
+		for day := from; day <= to; day++ {
+			want = append(want, dayKey(accountID, id, day))
+		}
 	}
 	items, err := u.get(ctx, want, "", false)
 	if err != nil {
-		return nil, unavailable(err, "reading the counts of key %s", id)
+		return nil, unavailable(err, "reading the counts of %d keys", len(ids))
 	}
 	counts := make([]usage.Count, len(items))
 	for i, it := range items {
 		if counts[i], err = readDay(it); err == nil {
-			counts[i].AccountID, counts[i].KeyID = accountID, id
+			r := reader{item: it}
+			counts[i].AccountID, counts[i].KeyID = accountID, apikey.ID(r.text(SortKey))
 			counts[i].Day, err = dayOfItem(it)
 		}
 		if err != nil {
-			return nil, unavailable(err, "reading the counts of key %s", id)
+			return nil, unavailable(err, "reading the counts of %d keys", len(ids))
 		}
 	}
 	slices.SortFunc(counts, func(a, b usage.Count) int { return cmp.Compare(a.Day, b.Day) })

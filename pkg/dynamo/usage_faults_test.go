@@ -90,7 +90,7 @@ func (s *usageScene) state(t *testing.T, op *usageOperation) usageState {
 		st.Requests = append(st.Requests, r)
 	}
 	for i, id := range s.ids {
-		days, err := s.clean.Days(ctx, s.account, id, usage.DayOf(at)-1, usage.DayOf(at)+1)
+		days, err := s.clean.Days(ctx, s.account, []apikey.ID{id}, usage.DayOf(at)-1, usage.DayOf(at)+1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -390,7 +390,7 @@ func TestBatchesOfTheSameKeysAllCountOnceThroughConflicts(t *testing.T) {
 		for b := range batches {
 			want += int64(b*10 + i)
 		}
-		days, err := s.Days(t.Context(), account, id, usage.DayOf(at), usage.DayOf(at))
+		days, err := s.Days(t.Context(), account, []apikey.ID{id}, usage.DayOf(at), usage.DayOf(at))
 		if err != nil || len(days) != 1 {
 			t.Fatal(len(days), err)
 		}

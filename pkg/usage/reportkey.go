@@ -77,7 +77,7 @@ func (r *Reports) Key(ctx context.Context, c keys.Caller, ref keys.Ref, q Range)
 		return KeyUsage{}, invalid
 	}
 	from, to := q.days()
-	counts, err := r.cfg.Store.Days(ctx, k.AccountID, k.ID, from, to)
+	counts, err := r.cfg.Store.Days(ctx, k.AccountID, []apikey.ID{k.ID}, from, to)
 	if err != nil {
 		return KeyUsage{}, err
 	}

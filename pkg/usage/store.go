@@ -63,9 +63,9 @@ type Store interface {
 
 	// Totals reads the totals of keys; a key without any has no entry.
 	Totals(ctx context.Context, ids []apikey.ID) (map[apikey.ID]Totals, error)
-	// Days reads the counts of one key from one day to another, both included, oldest
-	// first; days without a request are left out.
-	Days(ctx context.Context, accountID string, id apikey.ID, from, to Day) ([]Count, error)
+	// Days reads the counts of these keys from one day to another, both included, oldest day
+	// first; days without a request are left out. No key may be named twice.
+	Days(ctx context.Context, accountID string, ids []apikey.ID, from, to Day) ([]Count, error)
 	// AccountDays reads the counts of every key of an account in the same way, in no order;
 	// of Hours only Requests is filled in, and no Permissions.
 	AccountDays(ctx context.Context, accountID string, from, to Day) ([]Count, error)

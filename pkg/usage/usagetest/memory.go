@@ -285,10 +285,10 @@ func (m *Memory) Totals(ctx context.Context, ids []apikey.ID) (found map[apikey.
 }
 
 // Days implements usage.Store.
-func (m *Memory) Days(ctx context.Context, accountID string, id apikey.ID, from, to usage.Day) (list []usage.Count, err error) {
+func (m *Memory) Days(ctx context.Context, accountID string, ids []apikey.ID, from, to usage.Day) (list []usage.Count, err error) {
 	err = m.do(ctx, Call{Op: "Days"}, func() error {
 		for k, c := range m.counts {
-			if k.id == id && c.AccountID == accountID && from <= k.day && k.day <= to {
+			if slices.Contains(ids, k.id) && c.AccountID == accountID && from <= k.day && k.day <= to {
 				list = append(list, cloneCount(c))
 			}
 		}

@@ -172,7 +172,7 @@ func (f *fixture) oneCount(day usage.Day, hour int, n int64) usage.Count {
 
 func (f *fixture) days(t *testing.T, from, to usage.Day) []usage.Count {
 	t.Helper()
-	list, err := f.Days(f.ctx, f.account, f.key, from, to)
+	list, err := f.Days(f.ctx, f.account, []apikey.ID{f.key}, from, to)
 	if err != nil {
 		t.Fatalf("Days: %v", err)
 	}
@@ -412,7 +412,7 @@ func manyCounts(t *testing.T, f *fixture) {
 	}
 	same(t, "totals", got, totals)
 	for _, id := range ids {
-		list, err := f.Days(f.ctx, f.account, id, day-nDays, day)
+		list, err := f.Days(f.ctx, f.account, []apikey.ID{id}, day-nDays, day)
 		if err != nil {
 			t.Fatalf("Days: %v", err)
 		}
@@ -651,10 +651,25 @@ func days(t *testing.T, f *fixture) {
 	same(t, "-2 to -2", got(-2, -2), []usage.Day{})
 	same(t, "-31 to 5", got(-31, 5), []usage.Day{-30, -3, -1, 0})
 	same(t, "0 to -1", got(0, -1), []usage.Day{})
-	list, err := f.Days(f.ctx, f.account+"x", f.key, day-31, day)
+	list, err := f.Days(f.ctx, f.account+"x", []apikey.ID{f.key}, day-31, day)
 	if err != nil || len(list) != 0 {
 		t.Errorf("Days of another account = %v, %v; want none", list, err)
 	}
+	if list, err = f.Days(f.ctx, f.account, nil, day-31, day); err != nil || len(list) != 0 {
+		t.Errorf("Days of no keys = %v, %v; want none", list, err)
+	}
+	list, err = f.Days(f.ctx, f.account, []apikey.ID{f.key, apikey.NewID(), stranger.KeyID}, day-1, day)
+	if err != nil {
+		t.Fatalf("Days: %v", err)
+	}
+	if !slices.IsSortedFunc(list, func(a, b usage.Count) int { return cmp.Compare(a.Day, b.Day) }) {
+		t.Error("the days of several keys are not in order")
+	}
+	byKey := func(a, b usage.Count) int { return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.KeyID, b.KeyID)) }
+	want := []usage.Count{f.oneCount(day, 1, 1), f.oneCount(day-1, 1, 1), stranger}
+	slices.SortFunc(list, byKey)
+	slices.SortFunc(want, byKey)
+	same(t, "of several keys", list, want)
 }
 
 func accountDays(t *testing.T, f *fixture) {
@@ -831,7 +846,7 @@ func cancelled(t *testing.T, f *fixture) {
 	_, _, joinErr := f.Join(ctx, usage.AccessHalf, keyless(r))
 	_, profilesErr := f.Profiles(ctx, []apikey.ID{f.key})
 	_, totalsErr := f.Totals(ctx, []apikey.ID{f.key})
-	_, daysErr := f.Days(ctx, f.account, f.key, day, day)
+	_, daysErr := f.Days(ctx, f.account, []apikey.ID{f.key}, day, day)
 	_, accountErr := f.AccountDays(ctx, f.account, day, day)
 	_, requestsErr := f.Requests(ctx, usage.Query{AccountID: f.account, From: f.base, To: f.base.Add(1), Limit: 1})
 	for op, err := range map[string]error{
