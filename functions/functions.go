@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/authorizer"
 	"github.com/keyreeve/keyreeve/functions/admin"
+	"github.com/keyreeve/keyreeve/functions/console"
 	"github.com/keyreeve/keyreeve/functions/forward"
 	keysfn "github.com/keyreeve/keyreeve/functions/keys"
 	"github.com/keyreeve/keyreeve/functions/notify"
@@ -54,6 +55,14 @@ var functions = map[string]func(*wiring) (lambda.Handler, error){
 	},
 	"forward": func(w *wiring) (lambda.Handler, error) {
 		return w.behindGuard("forward", forward.New(forward.Config{Table: w.table, Invoker: newLambdas(w.cfg), Log: w.log})), nil
+	},
+	"console": func(w *wiring) (lambda.Handler, error) {
+		files, err := console.New(console.Built())
+		if err != nil {
+			return nil, err
+		}
+		// Its routes are public, so there is no guard; and nothing of it is for other origins.
+		return proxy.New(proxy.Config{Function: "console", Table: w.table, Handler: files, Log: w.log}), nil
 	},
 	"usage": func(w *wiring) (lambda.Handler, error) {
 		store, directory := w.usage(), dynamo.NewDirectory(w.client, w.cfg.KeysTable, w.cfg.StoreTimeout)

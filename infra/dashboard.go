@@ -72,7 +72,7 @@ func (s *stack) duration(function, statistic string) awscloudwatch.IMetric {
 }
 
 func (s *stack) durations(statistic string) (out []awscloudwatch.IMetric) {
-	for _, name := range s.d.Table.Functions() {
+	for _, name := range s.behindGuard() {
 		out = append(out, s.duration(name, statistic))
 	}
 	return out

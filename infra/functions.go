@@ -29,6 +29,7 @@ const (
 	usageFunction      = "usage"
 	notifyFunction     = "notify"
 	flushFunction      = "flush"
+	consoleFunction    = "console"
 	forwardFunction    = route.Forward
 )
 
@@ -46,7 +47,7 @@ type function struct {
 	calls   func(*stack) []grant // everything that its code calls
 }
 
-// functions is the function table of an installation. Requests wait for the first four,
+// functions is the function table of an installation. Requests wait for the first five,
 // which get the CPU for a quick start; the timeouts leave room for the stores' own (2 s a
 // call, repeats included) and for the repeats of a change that loses races.
 var functions = []function{
@@ -89,6 +90,11 @@ var functions = []function{
 			}
 			return grants
 		},
+	},
+	{
+		// Its files are in the binary; it calls nothing.
+		name: consoleFunction, does: "Serves the files of the console", routed: true, memoryMB: 512, timeout: 10,
+		calls: func(*stack) []grant { return nil },
 	},
 	{
 		name: streamFunction, does: "Repairs the meters that a crash left behind their keys, and flushes cached policies", memoryMB: 256, timeout: 60,
@@ -271,6 +277,9 @@ func (s *stack) function(f *function, code awslambda.Code) awslambda.Function {
 
 // environment is what pkg/config reads.
 func (s *stack) environment(f *function) *map[string]*string {
+	if f.name == consoleFunction {
+		return nil
+	}
 	env := map[string]*string{
 		"KEYS_TABLE":        s.keys.TableName(),
 		"METERS_TABLE":      s.meters.TableName(),
@@ -323,10 +332,15 @@ func (s *stack) role(scope constructs.Construct, f *function, log awslogs.ILogGr
 // deployed lists the names of the functions that there are, sorted.
 func (s *stack) deployed() []string { return slices.Sorted(maps.Keys(s.functions)) }
 
-// waitedFor lists the functions that requests wait for: the authorizer, and those behind
-// routes.
-func (s *stack) waitedFor() []string {
-	return append([]string{authorizerFunction}, s.d.Table.Functions()...)
+// waitedFor lists the functions that the API's requests wait for: the authorizer, and those
+// behind a guard.
+func (s *stack) waitedFor() []string { return append([]string{authorizerFunction}, s.behindGuard()...) }
+
+// behindGuard lists the functions behind routes but the console's, which serves files to a
+// browser now and then: it refuses nothing that usage would count, and if it fails the
+// alarm on the API's 5xx and its errors on the dashboard show it.
+func (s *stack) behindGuard() []string {
+	return slices.DeleteFunc(s.d.Table.Functions(), func(name string) bool { return name == consoleFunction })
 }
 
 // title makes a construct's id of a function's name.

@@ -276,6 +276,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 			{"Documents", []string{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"}, "${Sample.Arn}", nil},
 			writeLog("Sample"),
 		},
+		"console": {writeLog("Console")},
 		"stream": {
 			readKey,
 			{"SettleMeters", []string{"dynamodb:UpdateItem"}, "${Meters.Arn}", nil},
@@ -372,6 +373,7 @@ func TestWhoMayInvokeAFunction(t *testing.T) {
 	const api = "apigateway.amazonaws.com for arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}"
 	want := map[string][]string{
 		"${AuthorizerFunction.Arn}": {api + "/authorizers/${AuthorizationAuthorizer}", api + "/authorizers/${KeyAuthorizer}"},
+		"${ConsoleFunction.Arn}":    {api + "/*/*/*"},
 		"${KeysFunction.Arn}":       {api + "/*/*/*"},
 		"${SampleFunction.Arn}":     {api + "/*/*/*"},
 		"${UsageFunction.Arn}": {
@@ -646,8 +648,8 @@ func TestFunctions(t *testing.T) {
 		arch     string
 		handlers []string
 	}{
-		"defaults":   {defaults(), "arm64", []string{"admin", "authorizer", "flush", "keys", "notify", "sample", "stream", "usage"}},
-		"everything": {everything(), "x86_64", []string{"admin", "authorizer", "flush", "keys", "notify", "stream", "usage"}}, // no route is the sample's
+		"defaults":   {defaults(), "arm64", []string{"admin", "authorizer", "console", "flush", "keys", "notify", "sample", "stream", "usage"}},
+		"everything": {everything(), "x86_64", []string{"admin", "authorizer", "console", "flush", "keys", "notify", "stream", "usage"}}, // no route is the sample's
 	} {
 		var handlers []string
 		codes := map[string]bool{}
@@ -662,14 +664,17 @@ func TestFunctions(t *testing.T) {
 			if got := readable(dig(p, "LoggingConfig", "LogGroup")); got != "${"+title(handler)+"FunctionLog}" {
 				t.Errorf("%s: %s logs to %s", label, handler, got)
 			}
-			if timeout := p["Timeout"].(float64); slices.Contains([]string{"authorizer", "keys", "sample"}, handler) && timeout >= 29 {
+			if timeout := p["Timeout"].(float64); slices.Contains([]string{"authorizer", "keys", "sample", "console"}, handler) && timeout >= 29 {
 				t.Errorf("%s: %s may take %v s, and API Gateway waits for 29", label, handler, timeout)
 			}
 			if f.DependsOn != nil {
 				t.Errorf("%s: %s waits for %v, all of which it refers to", label, handler, f.DependsOn)
 			}
 			// What the function itself makes of its environment.
-			env := p["Environment"].(object)["Variables"].(object)
+			env := object{}
+			if p["Environment"] != nil {
+				env = p["Environment"].(object)["Variables"].(object)
+			}
 			cfg, err := config.Load(func(n string) string {
 				switch n {
 				case "_HANDLER":
@@ -706,7 +711,13 @@ func TestFunctions(t *testing.T) {
 			case "notify":
 				want.AlertsTable, want.EventBus, want.MetricsNamespace = "${Alerts}", "${AlertBus}", namespace
 			}
-			if label == "everything" {
+			switch {
+			case handler == "console": // nothing at all
+				want = config.Config{MetricsNamespace: want.MetricsNamespace}
+				if len(env) > 0 {
+					t.Errorf("%s: the console is told %v", label, env)
+				}
+			case label == "everything":
 				want.RoutesFile = "routes.json"
 				if cfg.Settings.PrefixFor("account", "production") != "ml_prod" || *cfg.Settings.AuthorizerCacheSeconds != 0 {
 					t.Errorf("%s: settings %+v", handler, cfg.Settings)
@@ -901,7 +912,7 @@ func TestLogsAreKeptAsLongAsChosen(t *testing.T) {
 		tp   *template
 		days float64
 		n    int
-	}{"defaults": {defaults(), 30, 9}, "everything": {everything(), 7, 8}} {
+	}{"defaults": {defaults(), 30, 10}, "everything": {everything(), 7, 9}} {
 		groups := c.tp.of("AWS::Logs::LogGroup")
 		if len(groups) != c.n {
 			t.Errorf("%s: %d log groups, want one for each function and the access log", label, len(groups))

@@ -19,6 +19,8 @@ type Config struct {
 	Function string // _HANDLER: the row of the function table
 	Region   string // AWS_REGION
 
+	// The tables and the secret of what is told of them: everything but the function console
+	// needs the first two and the last.
 	KeysTable    string // KEYS_TABLE
 	MetersTable  string // METERS_TABLE
 	SampleTable  string // SAMPLE_TABLE: needed by the function sample alone
@@ -70,7 +72,6 @@ func Load(getenv func(string) string) (Config, error) {
 	l := &loader{getenv: getenv}
 	c := Config{
 		Function: l.need("_HANDLER"), Region: l.need("AWS_REGION"),
-		KeysTable: l.need("KEYS_TABLE"), MetersTable: l.need("METERS_TABLE"), PepperSecret: l.need("PEPPER_SECRET"),
 		RoutesFile:  getenv("ROUTES_FILE"),
 		AccessKeyID: l.need("AWS_ACCESS_KEY_ID"), SecretAccessKey: l.need("AWS_SECRET_ACCESS_KEY"),
 		SessionToken:           getenv("AWS_SESSION_TOKEN"),
@@ -83,6 +84,9 @@ func Load(getenv func(string) string) (Config, error) {
 		EventBus:               getenv("EVENT_BUS"),
 		MetricsNamespace:       cmp.Or(getenv("METRICS_NAMESPACE"), "Keyreeve"),
 		WebhooksAnywhere:       getenv("WEBHOOKS_ANYWHERE") == "true",
+	}
+	if c.Function != "console" { // which has files alone
+		c.KeysTable, c.MetersTable, c.PepperSecret = l.need("KEYS_TABLE"), l.need("METERS_TABLE"), l.need("PEPPER_SECRET")
 	}
 	switch c.Function {
 	case "sample":

@@ -96,6 +96,18 @@ func TestEachFunctionNeedsItsOwnTables(t *testing.T) {
 	}
 }
 
+// The console's files are in the binary.
+func TestTheConsoleNeedsNoTableAndNoPepper(t *testing.T) {
+	nothing := map[string]string{"_HANDLER": "console", "KEYS_TABLE": "", "METERS_TABLE": "", "PEPPER_SECRET": "", "USAGE_TABLE": "", "ALERTS_TABLE": ""}
+	if _, err := config.Load(env(nothing)); err != nil {
+		t.Errorf("without any: %v", err)
+	}
+	c, err := config.Load(env(map[string]string{"_HANDLER": "console"}))
+	if err != nil || c.KeysTable+c.MetersTable+c.PepperSecret != "" {
+		t.Errorf("it has taken %q, %q, %q (%v), which are not its own", c.KeysTable, c.MetersTable, c.PepperSecret, err)
+	}
+}
+
 // Only the local gateway lifts the rule for webhooks, and by this one word.
 func TestWebhooksGoAnywhereOnlyIfThatIsSaidExactly(t *testing.T) {
 	for value, want := range map[string]bool{"": false, "true": true, "TRUE": false, "1": false, "yes": false, " true": false, "false": false} {

@@ -23,6 +23,9 @@ const (
 	flushFunction      = "flush"
 )
 
+// consoleFunction is what the console's routes name.
+const consoleFunction = "console"
+
 // integrationTime is what API Gateway gives a function that a route names.
 const integrationTime = 29 * time.Second
 
@@ -40,6 +43,9 @@ func (s *Stack) startFunctions(ctx context.Context, o Options) error {
 			f.Lazy, f.MaxProcesses = true, 1
 		}
 		switch name {
+		case consoleFunction:
+			// Few open a page, and each keeps what it has got: not every start needs a process.
+			f.Lazy, f.MaxProcesses = true, 1
 		case authorizerFunction:
 			f.Timeout = s.Config.AuthorizerTimeout
 		case streamFunction, flushFunction:
@@ -85,6 +91,9 @@ func (s *Stack) startFunctions(ctx context.Context, o Options) error {
 // environment is what infra would put into a function's configuration, and the endpoints
 // that stand in for AWS's own.
 func (s *Stack) environment(function string, o Options) map[string]string {
+	if function == consoleFunction {
+		return map[string]string{} // its files are in the binary
+	}
 	env := map[string]string{
 		"KEYS_TABLE": s.Config.KeysTable, "METERS_TABLE": s.Config.MetersTable, "PEPPER_SECRET": s.Config.PepperSecret,
 		"KEYREEVE_SETTINGS":                string(o.Settings),
