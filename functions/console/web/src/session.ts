@@ -15,6 +15,7 @@ export interface Session {
 const place = "keyreeve.session";
 let current: Session | null = read();
 let ended = "";
+let holds = 0;
 const watchers = new Set<() => void>();
 
 function read(): Session | null {
@@ -46,7 +47,18 @@ export function end(why: string): void {
   current = null;
   ended = why;
   sessionStorage.removeItem(place);
-  watchers.forEach((w) => w());
+  if (holds === 0) watchers.forEach((w) => w());
+}
+
+/**
+ * Keeps what is on the screen although the session ends, until what it answers is called: a
+ * key that is shown once must not vanish because the key behind the session was replaced.
+ */
+export function stay(): () => void {
+  holds++;
+  return () => {
+    if (--holds === 0 && !current) watchers.forEach((w) => w());
+  };
 }
 
 export function watch(w: () => void): () => void {

@@ -29,6 +29,8 @@ export function Dialog({ title, onClose, dismissible = true, wide, children }: P
         e.preventDefault();
         if (dismissible) onClose();
       }}
+      // A second request to close cannot be refused: a back gesture's, for one.
+      onClose={() => (dismissible ? onClose() : ref.current?.showModal())}
       // Chromium closes at the second Esc whatever the first one was told.
       onKeyDown={(e) => e.key === "Escape" && !dismissible && e.preventDefault()}
       onMouseDown={(e) => dismissible && e.target === ref.current && onClose()}>
