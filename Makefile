@@ -1,9 +1,10 @@
 # make run    Keyreeve on this machine: http://localhost:8787
-# make test   every test: test-go, test-synth, test-deploy and test-sam, which are below
+# make test   every test: test-go, test-console, test-synth, test-deploy and test-sam, which are below
 # make build  dist/bootstrap, the binary that Lambda runs
 # make clean  throws away what was built and all local data
 #
-# make run takes CONFIG= (a name in infra/presets or a file), PORT=, ROUTES= (a route table),
+# The binary has the console in it, which npm builds; NPM= leaves it out, as where there is
+# no npm. make run takes CONFIG= (a name in infra/presets or a file), PORT=, ROUTES= (a route table),
 # LAMBDAS= (a directory with the functions that it names, NAME/bootstrap) and LOCAL_DIR= (where
 # data and the root key are kept).
 CONFIG ?= default
@@ -12,9 +13,12 @@ ROUTES ?=
 LAMBDAS ?=
 LOCAL_DIR ?= .local
 
+NPM ?= $(shell command -v npm)
+
 # What the binaries are made of. Asking make first saves a restart the second that go
 # takes to find out that nothing has changed.
-SOURCES := go.mod go.sum $(shell find authorizer functions infra pkg -type f ! -name '*_test.go' ! -path '*/testdata/*')
+SOURCES := go.mod go.sum $(shell find authorizer functions infra pkg -path functions/console/web -prune -o -path functions/console/dist -prune -o \
+  -type f ! -name '*_test.go' ! -path '*/testdata/*' -print)
 
 .PHONY: run build test test-go clean
 
@@ -23,7 +27,28 @@ run: dist/bootstrap dist/local
 
 build: dist/bootstrap
 
-dist/bootstrap: $(SOURCES)
+# The console: what of functions/console/dist is in every binary for Lambda.
+WEB := functions/console/web
+CONSOLE := $(if $(NPM),functions/console/dist/index.html.gz)
+NO_CONSOLE := $(if $(NPM),,without-console)
+
+.PHONY: without-console
+
+# The sources look for packages beside them.
+.local/console/installed: $(WEB)/package.json $(WEB)/package-lock.json
+	mkdir -p .local/console && cp $^ .local/console
+	cd .local/console && $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	ln -sfn ../../../.local/console/node_modules $(WEB)/node_modules
+	@touch $@
+
+functions/console/dist/index.html.gz: .local/console/installed $(shell find $(WEB) -name node_modules -prune -o -path $(WEB)/test -prune -o -type f -print)
+	@node $(WEB)/build.mjs functions/console/dist || { echo 'The console does not build. NPM= leaves it out.' >&2; exit 1; }
+	@touch $@
+
+without-console:
+	@echo '*** There is no npm (Node.js 20 or later): this build is WITHOUT THE CONSOLE, and /console/ will answer 503. ***' >&2
+
+dist/bootstrap: $(SOURCES) $(CONSOLE) | $(NO_CONSOLE)
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w' -o $@ ./functions
 	@touch $@
 
@@ -31,15 +56,46 @@ dist/local: $(SOURCES)
 	go build -buildvcs=false -o $@ ./infra/local
 	@touch $@
 
-test: test-go test-synth test-deploy test-sam
+test: test-go test-console test-synth test-deploy test-sam
 
 # Prints a line per package, then what was skipped and why, then what failed.
-test-go:
+test-go: $(CONSOLE)
 	go vet ./...
 	go run gotest.tools/gotestsum@v1.13.0 --format pkgname --format-hide-empty-pkg -- -count=1 -timeout 20m ./...
 
 clean:
-	rm -rf dist .local
+	rm -rf dist .local functions/console/dist/*.gz $(WEB)/node_modules $(WEB)/test/node_modules
+
+# make test-console  the console: its types, then every page in Chromium against make run's
+#                    gateway, which the tests start themselves (dist/local)
+# make screenshots   a picture of every page, light and dark, in .local/screenshots
+# make bench-console what the console weighs, what a page asks for and how soon it is there
+#
+# They want npm and Chromium; as root on a Debian machine Chromium is installed, and else
+# they say what they skip.
+
+.PHONY: test-console screenshots bench-console
+
+.local/console-test/installed: $(WEB)/test/package.json $(WEB)/test/package-lock.json
+	mkdir -p .local/console-test && cp $^ .local/console-test
+	cd .local/console-test && $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	ln -sfn ../../../../.local/console-test/node_modules $(WEB)/test/node_modules
+	@touch $@
+
+# What the browser needs: nothing of it without npm.
+BROWSER := $(if $(NPM),dist/bootstrap dist/local .local/console-test/installed)
+in_chromium = $(if $(NPM),$(WEB)/test/chromium.sh 'make $@' node $(1),@echo 'SKIPPED: make $@ ran nothing: there is no npm (Node.js 20 or later)')
+
+test-console: $(BROWSER)
+	$(if $(NPM),cd $(WEB) && node_modules/.bin/tsc --noEmit -p .)
+	$(call in_chromium,--test $(WEB)/test/*.test.mjs)
+
+screenshots: $(BROWSER)
+	mkdir -p .local/screenshots
+	$(call in_chromium,$(WEB)/test/screenshots.mjs)
+
+bench-console: $(BROWSER)
+	$(call in_chromium,$(WEB)/test/bench.mjs)
 
 # make test-synth  the stack that cdk deploy would make: the template, and what cfn-lint
 #                  and checkov say of it
@@ -52,7 +108,7 @@ CHECKS := .local/checks/bin
 # The binary for Lambda by architecture; the CDK app asks for the one that it deploys.
 dist/lambda-arm64/bootstrap: GOARCH := arm64
 dist/lambda-x86_64/bootstrap: GOARCH := amd64
-dist/lambda-arm64/bootstrap dist/lambda-x86_64/bootstrap: $(SOURCES)
+dist/lambda-arm64/bootstrap dist/lambda-x86_64/bootstrap: $(SOURCES) $(CONSOLE) | $(NO_CONSOLE)
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w' -o $@ ./functions
 	@touch $@
 

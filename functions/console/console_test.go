@@ -248,7 +248,7 @@ func TestTheFilesOfThisBuild(t *testing.T) {
 		if name == "index.html" {
 			continue
 		}
-		if !regexp.MustCompile(`^[a-z]+-[A-Z0-9]{8}\.(js|css)$`).MatchString(name) {
+		if !regexp.MustCompile(`^[a-z]+-[0-9a-f]{12}\.(js|css)$`).MatchString(name) {
 			t.Errorf("%s is kept for a year and is not named after its content", name)
 		}
 		if strings.Count(index.body, `"`+name+`"`) != 1 {
