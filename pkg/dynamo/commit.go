@@ -226,25 +226,29 @@ func (t *transaction) put(table string, it item, condition string, values item, 
 
 func (k *Keys) transaction(c *keys.Change) *transaction {
 	t := &transaction{change: c, input: &dynamodb.TransactWriteItemsInput{ClientRequestToken: aws.String(rand.Text())}}
-	callerIsWritten := false
+	written := map[apikey.ID]bool{}
 	for i := range c.Keys {
 		w := &c.Keys[i]
-		if w.Was == 0 {
+		written[w.New.ID] = true
+		switch {
+		case w.Was == 0:
 			k.create(t, w)
+		case c.Caller != nil && c.Caller.ID == w.New.ID:
+			k.update(t, w, c.Caller)
+		case c.Parent != nil && c.Parent.ID == w.New.ID:
+			k.update(t, w, c.Parent)
+		default:
+			k.update(t, w, nil)
+		}
+	}
+	for _, check := range []*keys.CallerCheck{c.Caller, c.Parent} {
+		if check == nil || written[check.ID] {
 			continue
 		}
-		caller := c.Caller
-		if caller != nil && caller.ID != w.New.ID {
-			caller = nil
-		}
-		callerIsWritten = callerIsWritten || caller != nil
-		k.update(t, w, caller)
-	}
-	if c.Caller != nil && !callerIsWritten {
 		t.add(types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{
-			TableName: &k.cfg.Table, Key: keyKey(c.Caller.ID),
+			TableName: &k.cfg.Table, Key: keyKey(check.ID),
 			ConditionExpression:       aws.String(attrVerdict + " = :caller"),
-			ExpressionAttributeValues: item{":caller": number(c.Caller.Verdict)},
+			ExpressionAttributeValues: item{":caller": number(check.Verdict)},
 		}}, blameCaller)
 	}
 	if w := c.Account; w != nil {
@@ -259,8 +263,20 @@ func (k *Keys) transaction(c *keys.Change) *transaction {
 			func(c *keys.ConflictError, _ item) { c.Record = true })
 	}
 	t.audit = len(t.blame)
-	t.put(k.cfg.Table, eventItem(&c.Audit, k.cfg.Retention), absent, nil, nil)
+	t.put(k.cfg.Table, eventItem(auditKey(c.Audit.AccountID, c.Audit.ID), &c.Audit, k.cfg.Retention), absent, nil, nil)
+	k.trail(t, &c.Audit)
+	for i := range c.Trails {
+		k.trail(t, &c.Trails[i])
+	}
 	return t
+}
+
+// trail adds an event to the trail of its key. The row needs no condition, since it is
+// written with the account's and never without.
+func (k *Keys) trail(t *transaction, e *keys.AuditEvent) {
+	if e.KeyID != "" {
+		t.put(k.cfg.Table, eventItem(trailKey(e.KeyID, e.ID), e, k.cfg.Retention), "", nil, nil)
+	}
 }
 
 func blameCaller(c *keys.ConflictError, _ item) { c.Caller = true }
@@ -288,6 +304,9 @@ func (k *Keys) create(t *transaction, w *keys.KeyWrite) {
 
 func (k *Keys) row(key *keys.Key) item {
 	it := rowKey(key.AccountID, key.Number)
+	if key.Parent != "" {
+		it = sessionKey(key.AccountID, key.Parent, key.ID)
+	}
 	putKey(it, key)
 	putTTL(it, keyTTL(key, k.cfg.Retention))
 	return it
@@ -300,10 +319,13 @@ func (k *Keys) update(t *transaction, w *keys.KeyWrite, caller *keys.CallerCheck
 	state := item{}
 	putKey(state, &w.New)
 	putTTL(state, keyTTL(&w.New, k.cfg.Retention))
-	optional := rowAttributes
-	if w.SecretChanged {
+	optional := rowAttributes[:len(rowAttributes):len(rowAttributes)]
+	switch {
+	case w.SecretChanged:
 		putSecrets(state, &w.New)
-		optional = append(optional[:len(optional):len(optional)], secretAttributes...)
+		optional = append(optional, secretAttributes...)
+	case w.New.Previous.Generation == 0: // what was stored of one goes; a re-digest never touches it
+		optional = append(optional, previousAttributes...)
 	}
 	u := newExpression(state, optional)
 	condition := "#" + attrVersion + " = :was"

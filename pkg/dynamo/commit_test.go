@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/keys/keystest"
 )
 
 // change is an account with one key, and the change that renames it: on a store whose
@@ -83,7 +84,7 @@ func (c *change) is(t *testing.T, name string, actions ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := c.AuditEvents(t.Context(), c.account, 100)
+	events, err := keystest.Events(t.Context(), c, c.account)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,11 +381,11 @@ func TestAFenceIsNoAuditEvent(t *testing.T) {
 	if err := c.Commit(t.Context(), c.rename); err != nil {
 		t.Fatal(err)
 	}
-	events, err := c.AuditEvents(t.Context(), c.account, 2) // the fences lie between the two
+	events, err := c.AuditEvents(t.Context(), keys.AuditRange{AccountID: c.account, Limit: 2}) // the fences lie between the two
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []keys.AuditEvent{{Action: "key.create"}, {Action: "key.update"}}
+	want := []keys.AuditEvent{{Action: "key.update"}, {Action: "key.create"}}
 	if diff := cmp.Diff(want, events, cmpopts.IgnoreFields(keys.AuditEvent{}, "ID", "AccountID", "At")); diff != "" {
 		t.Errorf("audit events (-want +got):\n%s", diff)
 	}

@@ -39,7 +39,7 @@ func NewDirectory(client *dynamodb.Client, table string, timeout time.Duration) 
 // directoryFields are what a key from a Directory has, besides its Version.
 var directoryFields = []string{
 	attrID, attrAccount, attrEnv, attrActive, attrDeleted, attrCanary, attrPerms, attrCreated, attrVerdictAt, attrRotated,
-	attrNotBefore, attrExpires, attrVersion, attrGen, attrGen0, attrUntil0,
+	attrNotBefore, attrExpires, attrVersion, attrGen, attrGen0, attrUntil0, attrParent,
 }
 
 // DirectoryAttributes are all attributes that a Directory's requests name, for a role's
@@ -50,13 +50,16 @@ func DirectoryAttributes() []string {
 	return append([]string{PartitionKey, SortKey}, directoryFields...)
 }
 
-// projection names directoryFields by placeholders, since some are reserved words.
-func projection() (expression *string, names map[string]string) {
+// projection names directoryFields.
+func projection() (expression *string, names map[string]string) { return projectionOf(directoryFields) }
+
+// projectionOf names attributes by placeholders, since some are reserved words.
+func projectionOf(attributes []string) (expression *string, names map[string]string) {
 	names = map[string]string{}
-	for _, name := range directoryFields {
+	for _, name := range attributes {
 		names["#"+name] = name
 	}
-	return aws.String("#" + strings.Join(directoryFields, ", #")), names
+	return aws.String("#" + strings.Join(attributes, ", #")), names
 }
 
 // Key implements usage.Keys and alert.Keys: all that keys.Identify looks at, and the key's
@@ -81,7 +84,8 @@ func (d *Directory) Key(ctx context.Context, id apikey.ID) (k keys.Key, err erro
 	return k, nil
 }
 
-// All implements alert.Keys, with the fields that Key has. It scans the table, a megabyte
+// All implements alert.Keys, with the fields that Key has; sessions are not among them,
+// since nobody waits for the end of one or forgets it. It scans the table, a megabyte
 // at a time, eventually consistent: what is read hourly may be a second old. A scan pays
 // for what it reads, audit rows included: some 1,000 units for 8 MB.
 func (d *Directory) All(ctx context.Context) iter.Seq2[keys.Key, error] {
@@ -90,7 +94,7 @@ func (d *Directory) All(ctx context.Context) iter.Seq2[keys.Key, error] {
 		names["#sk"] = SortKey
 		in := &dynamodb.ScanInput{
 			TableName: &d.table, ProjectionExpression: expression, ExpressionAttributeNames: names,
-			FilterExpression: aws.String("#sk = :key"), ExpressionAttributeValues: item{":key": text(keySort)},
+			FilterExpression: aws.String("#sk = :key AND attribute_not_exists(#" + attrParent + ")"), ExpressionAttributeValues: item{":key": text(keySort)},
 		}
 		for {
 			out, err := d.scan(ctx, in)

@@ -47,7 +47,14 @@ func putKey(it item, k *keys.Key) {
 	putInt(it, attrGen0, k.Previous.Generation)
 	putText(it, attrPrefix0, k.Previous.Prefix)
 	putTime(it, attrUntil0, k.Previous.Until)
+	putText(it, attrParent, string(k.Parent))
+	putInt(it, attrParentAt, k.ParentVerdict)
 }
+
+// keyAttributes are all that readKey reads of a list row.
+var keyAttributes = append([]string{
+	attrID, attrNumber, attrAccount, attrEnv, attrVersion, attrVerdict, attrGen, attrParent, attrParentAt,
+}, rowAttributes[:len(rowAttributes)-1]...)
 
 // rowAttributes are those that putKey may leave out, and ttl: what an update that brings
 // an item to a new state has to remove if the state lacks it.
@@ -58,8 +65,12 @@ var rowAttributes = []string{
 	attrPrefix, attrGen0, attrPrefix0, attrUntil0, TTLAttribute,
 }
 
-// secretAttributes are what only a change of secret writes, and a re-digest the first two.
-var secretAttributes = []string{DigestAttribute, PepperAttribute, attrDigest0, attrPepper0}
+// secretAttributes are what only a change of secret writes, and a re-digest the first two;
+// previousAttributes go with the secret that they are of.
+var (
+	secretAttributes   = []string{DigestAttribute, PepperAttribute, attrDigest0, attrPepper0}
+	previousAttributes = []string{attrDigest0, attrPepper0}
+)
 
 func putSecrets(it item, k *keys.Key) {
 	putDigest(it, DigestAttribute, k.Secret.Digest)
@@ -108,6 +119,8 @@ func readKey(it item) (keys.Key, error) {
 		Version:     r.int(attrVersion),
 		Verdict:     r.int(attrVerdict),
 		Generation:  r.int(attrGen),
+
+		Parent: apikey.ID(r.text(attrParent)), ParentVerdict: r.int(attrParentAt),
 	}
 	k.Secret = keys.Secret{
 		Generation: k.Generation, Prefix: r.text(attrPrefix),
@@ -132,9 +145,12 @@ func (r *reader) digest(name string) (d apikey.Digest) {
 }
 
 // keyTTL is when DynamoDB may drop a key: when its retention after the deletion or expiry
-// has ended. A primary key stays, since the account's mark points at it.
+// has ended. A primary key stays, since the account's mark points at it. A session has no
+// history of its own: it may go when it expires.
 func keyTTL(k *keys.Key, retention time.Duration) time.Time {
 	switch {
+	case k.Parent != "":
+		return k.ExpiresAt
 	case k.Deleted && !k.DeletedAt.IsZero():
 		return k.DeletedAt.Add(retention)
 	case k.Deleted || k.Primary || k.ExpiresAt.IsZero():
@@ -172,14 +188,17 @@ func readAccount(it item) (keys.Account, error) {
 	return a, r.err
 }
 
-func eventItem(e *keys.AuditEvent, retention time.Duration) item {
-	it := auditKey(e.AccountID, e.ID)
+// eventItem is the row of an event at key, which is auditKey's or trailKey's.
+func eventItem(key item, e *keys.AuditEvent, retention time.Duration) item {
+	it := key
 	putText(it, attrID, e.ID)
 	putText(it, attrAccount, e.AccountID)
 	putTime(it, attrAt, e.At)
 	putText(it, attrActor, string(e.Actor))
+	putText(it, attrSession, string(e.Session))
 	putText(it, attrAction, e.Action)
 	putText(it, attrKey, string(e.KeyID))
+	putText(it, attrEnv, string(e.Environment))
 	putMap(it, attrBefore, e.Before)
 	putMap(it, attrAfter, e.After)
 	putTTL(it, e.At.Add(retention))
@@ -190,7 +209,8 @@ func readEvent(it item) (keys.AuditEvent, error) {
 	r := reader{item: it}
 	e := keys.AuditEvent{
 		ID: r.text(attrID), AccountID: r.text(attrAccount), At: r.time(attrAt), Actor: apikey.ID(r.text(attrActor)),
-		Action: r.text(attrAction), KeyID: apikey.ID(r.text(attrKey)), Before: r.textMap(attrBefore), After: r.textMap(attrAfter),
+		Session: apikey.ID(r.text(attrSession)), Action: r.text(attrAction), KeyID: apikey.ID(r.text(attrKey)),
+		Environment: keys.Environment(r.text(attrEnv)), Before: r.textMap(attrBefore), After: r.textMap(attrAfter),
 	}
 	return e, r.err
 }

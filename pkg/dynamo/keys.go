@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -125,52 +127,80 @@ func (k *Keys) Idempotent(ctx context.Context, name string) (keys.IdempotencyRec
 // Keys implements keys.Store: one consistent query over the account's list rows, as many
 // pages as there are (1 MB each, some 2,000 keys).
 func (k *Keys) Keys(ctx context.Context, accountID string) ([]keys.Key, error) {
-	var list []keys.Key
-	err := k.query(ctx, accountID, keyPrefix, 0, func(it item) (bool, error) {
-		key, err := readKey(it)
-		list = append(list, key)
-		return true, err
-	})
+	list, err := k.rows(ctx, accountID, keyPrefix)
 	if err != nil {
 		return nil, unavailable(err, "listing the keys of account %s", accountID)
 	}
 	return list, nil
 }
 
-// AuditEvents implements keys.Store.
-func (k *Keys) AuditEvents(ctx context.Context, accountID string, limit int) ([]keys.AuditEvent, error) {
-	var list []keys.AuditEvent
-	if limit <= 0 {
-		return nil, nil
+// Sessions implements keys.Store.
+func (k *Keys) Sessions(ctx context.Context, accountID string, parent apikey.ID) ([]keys.Key, error) {
+	prefix := sessionPrefix
+	if parent != "" {
+		prefix = sessionsOf(parent)
 	}
-	err := k.query(ctx, accountID, auditPrefix, limit, func(it item) (bool, error) {
-		r := reader{item: it}
-		if r.bool(attrVoid) {
-			return true, r.err
-		}
-		e, err := readEvent(it)
-		list = append(list, e)
-		return len(list) < limit, err
-	})
+	list, err := k.rows(ctx, accountID, prefix)
 	if err != nil {
-		return nil, unavailable(err, "reading the audit events of account %s", accountID)
+		return nil, unavailable(err, "listing sessions of account %s", accountID)
 	}
 	return list, nil
 }
 
-// query gives every item of an account whose sort key has the prefix to each, until that
-// says that it has enough. page is how many to read at a time; 0: as many as fit.
-func (k *Keys) query(ctx context.Context, accountID, prefix string, page int, each func(item) (more bool, err error)) error {
-	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
-	defer cancel()
-	in := &dynamodb.QueryInput{
-		TableName: &k.cfg.Table, ConsistentRead: aws.Bool(true),
+// rows reads the list rows of an account whose sort keys begin with prefix.
+func (k *Keys) rows(ctx context.Context, accountID, prefix string) (list []keys.Key, err error) {
+	return list, k.query(ctx, &dynamodb.QueryInput{
 		KeyConditionExpression:    aws.String("pk = :pk AND begins_with(sk, :prefix)"),
 		ExpressionAttributeValues: item{":pk": text(accountPrefix + accountID), ":prefix": text(prefix)},
+	}, func(it item) (bool, error) {
+		key, err := readKey(it)
+		list = append(list, key)
+		return true, err
+	})
+}
+
+// AuditEvents implements keys.Store.
+func (k *Keys) AuditEvents(ctx context.Context, r keys.AuditRange) ([]keys.AuditEvent, error) {
+	from, before := auditPrefix+r.From, auditEnd
+	if r.Before != "" {
+		before = auditPrefix + r.Before
 	}
-	if page > 0 {
-		in.Limit = aws.Int32(int32(min(page, 1<<20)))
+	if r.Limit <= 0 || from >= before { // DynamoDB refuses a range whose end is before its beginning
+		return nil, nil
 	}
+	partition := accountPrefix + r.AccountID
+	if r.KeyID != "" {
+		partition = keyPrefix + string(r.KeyID)
+	}
+	var list []keys.AuditEvent
+	err := k.query(ctx, &dynamodb.QueryInput{
+		KeyConditionExpression:    aws.String("pk = :pk AND sk BETWEEN :from AND :before"),
+		ExpressionAttributeValues: item{":pk": text(partition), ":from": text(from), ":before": text(before)},
+		ScanIndexForward:          aws.Bool(false),
+		Limit:                     aws.Int32(int32(min(r.Limit, 1<<20)) + 1), // one may be the place itself
+	}, func(it item) (bool, error) {
+		row := reader{item: it}
+		if row.text(SortKey) == before || row.bool(attrVoid) {
+			return true, row.err
+		}
+		e, err := readEvent(it)
+		if e.AccountID == r.AccountID {
+			list = append(list, e)
+		}
+		return len(list) < r.Limit, err
+	})
+	if err != nil {
+		return nil, unavailable(err, "reading the audit events of account %s", r.AccountID)
+	}
+	return list, nil
+}
+
+// query gives every item of a query of the keys table to each, until that says that it has
+// enough.
+func (k *Keys) query(ctx context.Context, in *dynamodb.QueryInput, each func(item) (more bool, err error)) error {
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+	defer cancel()
+	in.TableName, in.ConsistentRead = &k.cfg.Table, aws.Bool(true)
 	for {
 		out, err := k.client.Query(ctx, in)
 		if err != nil {
@@ -185,6 +215,46 @@ func (k *Keys) query(ctx context.Context, accountID, prefix string, page int, ea
 			return nil
 		}
 	}
+}
+
+// byIDAtOnce bounds the batches of KeysByID that are read at the same time.
+const byIDAtOnce = 4
+
+// KeysByID implements keys.Store. It names the attributes that it reads (RowAttributes), so
+// that a role without a right to digests can be held to it.
+func (k *Keys) KeysByID(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Key, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+	defer cancel()
+	ids = slices.Compact(slices.Sorted(slices.Values(ids))) // a batch with one key twice is refused whole
+	var (
+		mu                sync.Mutex
+		found             = make(map[apikey.ID]keys.Key, len(ids))
+		expression, names = projectionOf(keyAttributes)
+	)
+	err := inBatches(ctx, ids, batchGet, byIDAtOnce, func(ctx context.Context, some []apikey.ID) error {
+		want := types.KeysAndAttributes{
+			ConsistentRead: aws.Bool(true), ProjectionExpression: expression, ExpressionAttributeNames: names,
+		}
+		for _, id := range some {
+			want.Keys = append(want.Keys, keyKey(id))
+		}
+		items, err := getBatch(ctx, k.client, map[string]types.KeysAndAttributes{k.cfg.Table: want})
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, it := range items[k.cfg.Table] {
+			key, bad := readKey(it)
+			found[key.ID] = key
+			err = errors.Join(err, bad)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, unavailable(err, "reading %d keys", len(ids))
+	}
+	return found, nil
 }
 
 // Redigest implements verify.Store. It names no attribute but digest and pepper, so the
@@ -219,5 +289,10 @@ func (k *Keys) Settle(ctx context.Context, id apikey.ID, verdict int64, active b
 // Usage implements keys.Store. Last used is the later of what the meter says, which is
 // there at once, and the profile, which knows also of requests that no guard counts.
 func (k *Keys) Usage(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Usage, error) {
-	return k.meters.usage(ctx, ids, k.cfg.UsageTable)
+	return k.meters.usage(ctx, ids, k.cfg.UsageTable, false)
+}
+
+// Windows implements keys.Store, by the same items.
+func (k *Keys) Windows(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Usage, error) {
+	return k.meters.usage(ctx, ids, k.cfg.UsageTable, true)
 }

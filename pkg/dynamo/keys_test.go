@@ -193,9 +193,12 @@ func TestReadsAreRepeatedAndSayWhenTheStoreIsGone(t *testing.T) {
 		"KeyByNumber": func(ctx context.Context) error { _, err := c.KeyByNumber(ctx, c.account, 1); return err },
 		"Keys":        func(ctx context.Context) error { _, err := c.Keys(ctx, c.account); return err },
 		"Account":     func(ctx context.Context) error { _, err := c.Account(ctx, c.account); return err },
-		"AuditEvents": func(ctx context.Context) error { _, err := c.AuditEvents(ctx, c.account, 10); return err },
-		"Usage":       func(ctx context.Context) error { _, err := c.Usage(ctx, []apikey.ID{c.key.ID}); return err },
-		"Settle":      func(ctx context.Context) error { return c.Settle(ctx, c.key.ID, 1, true) },
+		"AuditEvents": func(ctx context.Context) error {
+			_, err := c.AuditEvents(ctx, keys.AuditRange{AccountID: c.account, Limit: 10})
+			return err
+		},
+		"Usage":  func(ctx context.Context) error { _, err := c.Usage(ctx, []apikey.ID{c.key.ID}); return err },
+		"Settle": func(ctx context.Context) error { return c.Settle(ctx, c.key.ID, 1, true) },
 	}
 	for name, read := range reads {
 		faults := []fault{failBefore} // the SDK waits before a repeat, so one is asked about all
@@ -281,7 +284,7 @@ func TestEveryReadOfKeysIsConsistent(t *testing.T) {
 	_, _ = c.Account(t.Context(), c.account)
 	_, _ = c.Idempotent(t.Context(), "none")
 	_, _ = c.Keys(t.Context(), c.account)
-	_, _ = c.AuditEvents(t.Context(), c.account, 1)
+	_, _ = c.AuditEvents(t.Context(), keys.AuditRange{AccountID: c.account, Limit: 1})
 	want := []string{"GetItem true", "GetItem true", "GetItem true", "GetItem true", "Query true", "Query true"}
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("reads (-want +got):\n%s", diff)

@@ -246,6 +246,14 @@ func readMeter(it item) (guard.Meter, error) {
 	return m, r.err
 }
 
+// windows are all that the meter has; zero ones of limits that the key never had.
+func (r *reader) windows() keys.Windows {
+	return keys.Windows{
+		Minute: r.window(minuteAttributes), Hour: r.window(hourAttributes), Day: r.window(dayAttributes),
+		Month: limit.Month{Began: r.int(attrPeriod), Used: r.int(attrPeriodUsed)},
+	}
+}
+
 func (r *reader) window(a *windowAttributes) (w limit.Window) {
 	w.Slot, w.Used, w.Total = r.int(a.slot), r.int(a.used), r.int(a.total)
 	for i, name := range a.past {
@@ -284,10 +292,10 @@ func (m *Meters) Settle(ctx context.Context, id apikey.ID, verdict int64, active
 // usageAtOnce bounds the batches of one list that are read at the same time.
 const usageAtOnce = 8
 
-// usage reads meters, and the profiles beside them unless profiles, the table they are in,
-// is empty. It reads with eventual consistency, at half the price: nothing is decided by
+// usage reads meters, with their windows or without, and the profiles beside them unless
+// profiles, the table they are in, is empty. It reads with eventual consistency, at half the price: nothing is decided by
 // it, and it is right within a second.
-func (m *Meters) usage(ctx context.Context, ids []apikey.ID, profiles string) (map[apikey.ID]keys.Usage, error) {
+func (m *Meters) usage(ctx context.Context, ids []apikey.ID, profiles string, windows bool) (map[apikey.ID]keys.Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	ids = slices.Compact(slices.Sorted(slices.Values(ids))) // a batch with one key twice is refused whole
@@ -303,6 +311,9 @@ func (m *Meters) usage(ctx context.Context, ids []apikey.ID, profiles string) (m
 	err := inBatches(ctx, ids, size, usageAtOnce, func(ctx context.Context, some []apikey.ID) error {
 		meters, seen := types.KeysAndAttributes{ProjectionExpression: aws.String("id, n, lu")},
 			types.KeysAndAttributes{ProjectionExpression: aws.String("pk, lu")}
+		if windows {
+			meters.ProjectionExpression = nil
+		}
 		for _, id := range some {
 			meters.Keys = append(meters.Keys, meterKey(id))
 			seen.Keys = append(seen.Keys, profileKey(id))
@@ -319,7 +330,11 @@ func (m *Meters) usage(ctx context.Context, ids []apikey.ID, profiles string) (m
 		defer mu.Unlock()
 		for _, it := range items[m.table] {
 			r := reader{item: it}
-			use[apikey.ID(r.text(MeterKey))] = keys.Usage{LastUsed: r.time(attrLastUsed), Requests: r.int(attrRequests)}
+			u := keys.Usage{LastUsed: r.time(attrLastUsed), Requests: r.int(attrRequests)}
+			if windows {
+				u.Windows = r.windows()
+			}
+			use[apikey.ID(r.text(MeterKey))] = u
 			err = errors.Join(err, r.err)
 		}
 		for _, it := range items[profiles] {

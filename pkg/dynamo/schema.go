@@ -4,8 +4,10 @@
 //
 //	keys     pk            sk                   what
 //	         K#<key id>    K                    key item: everything of a key
+//	         K#<key id>    L#<audit id>         audit row in the trail of a key
 //	         A#<account>   A                    account item
 //	         A#<account>   K#<number, 10 wide>  list row: the key item without what re-digests change
+//	         A#<account>   S#<parent>#<key id>  list row of a session
 //	         A#<account>   L#<audit id>         audit row; ids sort by time
 //	         I#<name>      I                    idempotency record
 //
@@ -41,8 +43,9 @@
 //	             digest pepper         and what a re-digest replaces; in no list row
 //	             gen0 prefix0 until0   the secret before, while its grace lasts
 //	             digest0 pepper0       and its digest; in no list row
+//	             parent parentVerdict  of a session, which has no num: the key that it was made with
 //	account      id name plan primary next count created version
-//	audit row    id at actor action key before{} after{} ttl
+//	audit row    id acct at actor session action key env before{} after{} ttl
 //	             void                  a fence in place of an event, see Keys.Commit; then nothing else
 //	record       fp key gen pepper salt box at expires ttl
 //	meter        v st                  verdict, and whether the key is active
@@ -81,7 +84,10 @@
 //
 // A key is looked up by id in the base table with a consistent read, so that no index's
 // delay lets a revoked key through. The account's rows are one partition, so that a list
-// is one strongly consistent Query; a row is written in the transaction of its key item.
+// is one strongly consistent Query; a row is written in the transaction of its key item. So
+// are audit rows, one in the account's list and one in the trail of each key that changed.
+// Sessions have rows of their own, in order of the keys they were made with, so that no list
+// of keys reads them; DynamoDB may drop them from their expiry on.
 //
 // A partition takes 1,000 writes a second
 // (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html).
@@ -155,6 +161,8 @@ const (
 	attrUntil0     = "until0"
 	attrDigest0    = "digest0"
 	attrPepper0    = "pepper0"
+	attrParent     = "parent"
+	attrParentAt   = "parentVerdict"
 )
 
 // Attributes of accounts, audit rows and records besides those above.
@@ -163,6 +171,7 @@ const (
 	attrCount       = "count"
 	attrAt          = "at"
 	attrActor       = "actor"
+	attrSession     = "session"
 	attrAction      = "action"
 	attrKey         = "key"
 	attrBefore      = "before"
@@ -248,7 +257,9 @@ const (
 	keySort       = "K"
 	accountPrefix = "A#"
 	accountSort   = "A"
+	sessionPrefix = "S#"
 	auditPrefix   = "L#"
+	auditEnd      = "L$" // behind every audit row
 	recordPrefix  = "I#"
 	recordSort    = "I"
 
@@ -276,8 +287,19 @@ func rowKey(accountID string, number int64) item {
 	return primaryKey(accountPrefix+accountID, rowSort(number))
 }
 
+func sessionKey(accountID string, parent, id apikey.ID) item {
+	return primaryKey(accountPrefix+accountID, sessionsOf(parent)+string(id))
+}
+
+// sessionsOf is where the sort keys of a key's sessions begin.
+func sessionsOf(parent apikey.ID) string { return sessionPrefix + string(parent) + "#" }
+
 func auditKey(accountID, id string) item {
 	return primaryKey(accountPrefix+accountID, auditPrefix+id)
+}
+
+func trailKey(key apikey.ID, id string) item {
+	return primaryKey(keyPrefix+string(key), auditPrefix+id)
 }
 
 func recordKey(name string) item { return primaryKey(recordPrefix+name, recordSort) }

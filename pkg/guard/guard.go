@@ -33,9 +33,12 @@
 //   - A request that makes its key's window 80 % full or more says so (Pass.Near), the first
 //     one in 60 seconds that this process sees.
 //   - Whatever goes wrong in a store, nothing passes that was not proved and counted.
+//   - A session whose parent's change was answered passes no more (whoever changes a key ends
+//     its sessions and settles their meters first, see package keys); where its key is read,
+//     so is its parent.
 //   - One store call for a request in a slot that its process has seen, at most three
-//     otherwise (four where a table was restored), unless others change the same meter at
-//     that moment or a call fails.
+//     otherwise (four where a table was restored; of a session one more), unless others
+//     change the same meter at that moment or a call fails.
 //   - Meter.Requests is how many passed; of leased requests the last ones of a process that
 //     has ended may be missing (lease.go).
 //

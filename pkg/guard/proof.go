@@ -242,7 +242,11 @@ func (p *proof) read(ctx context.Context) error {
 	reason := keys.ReasonUnknown
 	switch {
 	case err == nil:
-		p.who, reason = keys.Identify(&k, c.Generation, p.call.Stage, g.cfg.Clock())
+		if p.who, reason = keys.Identify(&k, c.Generation, p.call.Stage, g.cfg.Clock()); reason == keys.OK && k.Parent != "" {
+			if reason, err = p.upheld(within, &k); err != nil {
+				return err
+			}
+		}
 	case !errors.Is(err, keys.ErrNotFound):
 		return fmt.Errorf("reading key %s: %w: %v", p.id(), keys.ErrUnavailable, err)
 	}
@@ -257,6 +261,19 @@ func (p *proof) read(ctx context.Context) error {
 		g.cfg.Log.WarnContext(ctx, "the meter is ahead of its key: was a table restored?", "keyId", p.id(), "meter", p.meter.Verdict, "key", p.who.Verdict)
 	}
 	return nil
+}
+
+// upheld asks the key that a session was made with whether the session still lives.
+func (p *proof) upheld(ctx context.Context, session *keys.Key) (keys.Reason, error) {
+	parent, err := p.guard.cfg.Keys.Key(ctx, session.Parent)
+	if err != nil && !errors.Is(err, keys.ErrNotFound) {
+		return "", fmt.Errorf("reading the parent of session %s: %w: %v", p.id(), keys.ErrUnavailable, err)
+	}
+	if err != nil || !parent.Upholds(session, p.guard.cfg.Clock()) {
+		p.who = keys.Identity{}
+		return keys.ReasonSession, nil
+	}
+	return keys.OK, nil
 }
 
 // mayConfirm reports whether a refusal may still be checked against the key in this slot.

@@ -35,7 +35,7 @@ func (s *Service) CreateAccount(ctx context.Context, in CreateAccountInput) (acc
 	}
 	var f faults
 	if !ValidID(in.ID) {
-		f.add("id", "must be 1 to 64 of A-Z, a-z, 0-9, '_' and '-'")
+		f.add("id", mustBeID)
 	}
 	f.name("name", in.Name)
 	s.planKnown(&f, in.Plan)
@@ -50,7 +50,7 @@ func (s *Service) CreateAccount(ctx context.Context, in CreateAccountInput) (acc
 			return decision{}, err
 		}
 		a := Account{ID: in.ID, Name: in.Name, Plan: in.Plan, NextNumber: 1, CreatedAt: now}
-		d, issued, err := s.add(ctx, a, 0, s.rootKey(&a, true), now)
+		d, issued, err := s.add(ctx, nil, a, 0, s.rootKey(&a, true), now)
 		if err != nil {
 			return decision{}, err
 		}
@@ -85,7 +85,7 @@ func (s *Service) AddRootKey(ctx context.Context, accountID string) (out Issued,
 			}
 			marked = err == nil
 		}
-		d, issued, err := s.add(ctx, a, 0, s.rootKey(&a, !marked), now)
+		d, issued, err := s.add(ctx, nil, a, 0, s.rootKey(&a, !marked), now)
 		out = issued
 		return d, err
 	})

@@ -22,6 +22,7 @@ import (
 //     holds more than they do. So do a name, an owner, a plan, a limit, which grant no
 //     access and are bounded by the account's plan.
 //   - The last key that may manage keys goes only by force (see lastManager).
+//   - A session does what its parent could, in its parent's name (see sessions.go).
 const (
 	permissionRead  = "api_keys:read"
 	permissionWrite = "api_keys:write"
@@ -42,9 +43,9 @@ func (c *Caller) liveAt(now time.Time) error {
 	return nil
 }
 
-// may is an *EscalationError unless the caller holds the permission.
+// may is an *EscalationError unless the caller holds the permission; empty: none is needed.
 func (c *Caller) may(permission string) error {
-	if !Holds(c.Permissions, permission) {
+	if permission != "" && !Holds(c.Permissions, permission) {
 		return &EscalationError{Field: "permissions"}
 	}
 	return nil
@@ -93,25 +94,47 @@ func widens(was, k *Key) bool {
 // prove reads the caller's own key anew after it changed: the caller goes on as what it
 // is now, or not at all.
 func (s *Service) prove(ctx context.Context, c *Caller, permission string) error {
-	k, err := s.cfg.Store.Key(ctx, c.KeyID)
+	_, err := s.own(ctx, c, permission)
+	return err
+}
+
+// own is prove, and the caller's key as it is now.
+func (s *Service) own(ctx context.Context, c *Caller, permission string) (Key, error) {
+	k, err := s.callers(ctx, c.KeyID)
 	if err != nil {
-		if hideMissing(err) == ErrNotFound {
-			return ErrCallerGone
-		}
-		return err
+		return Key{}, err
 	}
 	// The stage is not asked again: the guard has proved it, and a key's environment
 	// never changes.
-	id, reason := Identify(&k, c.Generation, string(k.Environment), s.now())
+	now := s.now()
+	id, reason := Identify(&k, c.Generation, string(k.Environment), now)
 	if reason != OK || id.AccountID != c.AccountID {
-		return ErrCallerGone
+		return Key{}, ErrCallerGone
+	}
+	if k.Parent != "" {
+		parent, err := s.callers(ctx, k.Parent)
+		if err != nil {
+			return Key{}, err
+		}
+		if !parent.Upholds(&k, now) {
+			return Key{}, ErrCallerGone
+		}
 	}
 	// Where the request came from is not known here, so the guard has to ask again.
 	if !CoversNetworks(id.Networks, c.Networks) {
-		return ErrConflict
+		return Key{}, ErrConflict
 	}
 	c.Identity = id
-	return c.may(permission)
+	return k, c.may(permission)
+}
+
+// callers reads the caller's key or its parent; ErrCallerGone if there is none.
+func (s *Service) callers(ctx context.Context, id apikey.ID) (Key, error) {
+	k, err := s.cfg.Store.Key(ctx, id)
+	if err != nil && hideMissing(err) == ErrNotFound {
+		return Key{}, ErrCallerGone
+	}
+	return k, err
 }
 
 // manages reports whether k can manage keys at that time.
@@ -124,9 +147,10 @@ func manages(k *Key, now time.Time) bool {
 // environment, any other its own.
 //
 // It is a warning and no lock, so a read is enough. And the read is needed only if the
-// caller goes too: a caller covers whatever it sees, hence everything it can take away.
+// caller goes too, or the key that the caller is a session of: a caller covers whatever it
+// sees, hence everything it can take away.
 func (s *Service) lastManager(ctx context.Context, c *Caller, gone map[apikey.ID]bool, now time.Time) error {
-	if !gone[c.KeyID] {
+	if !gone[c.Holder()] {
 		return nil
 	}
 	list, err := s.cfg.Store.Keys(ctx, c.AccountID)

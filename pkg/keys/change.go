@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,17 +10,16 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/keyreeve/keyreeve/pkg/apikey"
 )
 
 // How a change is made. An operation reads, decides purely, and commits once under the
 // versions that it read. If it lost a race it starts over from the reading, after a wait
 // that is random up to a bound that doubles (full jitter:
 // aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). Then the meters are
-// settled, then who keeps copies of verdicts is told ([Config].Changed), then the answer
-// goes out; a crash in between is repaired by the stream function, and its meters also by
-// repeating the request, which settles again although it has nothing left to write.
+// settled, and what sessions the change has outdated are ended (sessions.go), then who keeps
+// copies of verdicts is told ([Config].Changed), then the answer goes out; a crash in between
+// is repaired by the stream function, and its meters and sessions also by repeating the
+// request, which settles again although it has nothing left to write.
 const (
 	attempts    = 24
 	firstWait   = 5 * time.Millisecond // 24 attempts wait 2.3 s on average, 4.6 s at most
@@ -32,20 +32,27 @@ const (
 // decision is what one attempt came to.
 type decision struct {
 	change *Change // nil: nothing is left to write
-	settle []Key   // whose meters must say what these say
+	settle []Key   // whose meters must say what these say, and whose outdated sessions must end
 	moved  []Key   // of the change, those with a new verdict
+	by     *Caller // who does it, where it is done without proving the caller; nil: the caller
 }
 
-// change carries an operation through its attempts. A nil caller is the admin function.
+// change carries an operation through its attempts, for a caller who must hold
+// PermissionWrite. A nil caller is the admin function.
 func (s *Service) change(ctx context.Context, what string, c *Caller, decide func(now time.Time) (decision, error)) error {
-	err := s.attempt(ctx, c, decide)
+	return s.changeBy(ctx, what, c, permissionWrite, decide)
+}
+
+// changeBy is change for a caller who must hold another permission; empty: none.
+func (s *Service) changeBy(ctx context.Context, what string, c *Caller, permission string, decide func(now time.Time) (decision, error)) error {
+	err := s.attempt(ctx, c, permission, decide)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
 
-func (s *Service) attempt(ctx context.Context, c *Caller, decide func(now time.Time) (decision, error)) error {
+func (s *Service) attempt(ctx context.Context, c *Caller, permission string, decide func(now time.Time) (decision, error)) error {
 	var conflict *ConflictError
 	for n := range attempts {
 		if n > 0 {
@@ -58,7 +65,7 @@ func (s *Service) attempt(ctx context.Context, c *Caller, decide func(now time.T
 			if err := c.liveAt(now); err != nil {
 				return err
 			}
-			if err := c.may(permissionWrite); err != nil {
+			if err := c.may(permission); err != nil {
 				return err
 			}
 		}
@@ -66,24 +73,27 @@ func (s *Service) attempt(ctx context.Context, c *Caller, decide func(now time.T
 		if err != nil {
 			return err
 		}
+		by := c
+		if d.by != nil {
+			by = d.by
+		}
 		if d.change == nil {
-			return s.settle(ctx, d.settle)
+			return s.settleAll(ctx, by, d)
 		}
 		if c != nil {
 			d.change.Caller = &CallerCheck{ID: c.KeyID, Verdict: c.Verdict}
+			if c.Parent != "" {
+				d.change.Parent = &CallerCheck{ID: c.Parent, Verdict: c.ParentVerdict}
+			}
 		}
 		err = s.cfg.Store.Commit(ctx, *d.change)
 		switch {
 		case err == nil:
-			err = s.settle(ctx, d.settle)
-			if len(d.moved) > 0 {
-				s.cfg.Changed(ctx, d.moved)
-			}
-			return err
+			return s.settleAll(ctx, by, d)
 		case !errors.As(err, &conflict):
 			return err
 		case conflict.Caller && c != nil:
-			if err := s.prove(ctx, c, permissionWrite); err != nil {
+			if err := s.prove(ctx, c, permission); err != nil {
 				return err
 			}
 		}
@@ -92,6 +102,24 @@ func (s *Service) attempt(ctx context.Context, c *Caller, decide func(now time.T
 		return ErrIdempotencyInFlight
 	}
 	return ErrConflict
+}
+
+// settleAll is what comes after the commit: the keys' meters first, since no session may
+// keep a key from being stopped, then the end of their sessions that are not of the present
+// verdict, then the news. A change that no verdict depends on, a new name for one, leaves
+// sessions alone.
+func (s *Service) settleAll(ctx context.Context, by *Caller, d decision) error {
+	err := s.settle(ctx, d.settle)
+	moved := d.moved
+	if d.change == nil || len(moved) > 0 {
+		ended, failed := s.endOutdated(ctx, by, d.settle)
+		moved = append(moved, ended...)
+		err = cmp.Or(err, failed)
+	}
+	if len(moved) > 0 {
+		s.cfg.Changed(ctx, moved)
+	}
+	return err
 }
 
 // wait before attempt n, which is 1 or more.
@@ -156,24 +184,37 @@ func step(was *Key, k *Key, now time.Time) (before, after map[string]string) {
 	return before, after
 }
 
-// verdictDiffers reports whether verification or the guard could decide otherwise now. A
-// grace changes only along with the generation or the key's end.
+// verdictDiffers reports whether verification or the guard could decide otherwise now.
 func verdictDiffers(a, b *Key) bool {
 	return a.Active != b.Active || a.Deleted != b.Deleted || a.RateLimit != b.RateLimit ||
 		a.Limits != b.Limits || a.Quota != b.Quota ||
-		a.Generation != b.Generation || !a.ExpiresAt.Equal(b.ExpiresAt) ||
+		a.Generation != b.Generation || !a.Previous.Until.Equal(b.Previous.Until) || !a.ExpiresAt.Equal(b.ExpiresAt) ||
 		!a.NotBefore.Equal(b.NotBefore) || !slices.Equal(a.Permissions, b.Permissions) ||
 		!slices.Equal(a.Customers, b.Customers) || !slices.Equal(a.Networks, b.Networks)
 }
 
-// event is the audit event of a change to a key. An empty actor is the admin function.
-// Its id sorts by time, within a millisecond by the order in which this process drew it.
-func (s *Service) event(actor apikey.ID, action string, k *Key, before, after map[string]string, now time.Time) AuditEvent {
-	return AuditEvent{
-		ID:        fmt.Sprintf("%012x%08x%s", now.UnixMilli(), s.events.Add(1), apikey.NewID()),
-		AccountID: k.AccountID, At: now, Actor: actor, Action: action, KeyID: k.ID,
+// event is the audit event of a change to a key. A nil caller is the admin function. Its id
+// sorts by time, within a millisecond by the order in which this process drew it.
+func (s *Service) event(c *Caller, action string, k *Key, before, after map[string]string, now time.Time) AuditEvent {
+	e := AuditEvent{
+		ID:        auditID(now, s.events.Add(1)),
+		AccountID: k.AccountID, At: now, Action: action, KeyID: k.ID, Environment: k.Environment,
 		Before: before, After: after,
 	}
+	if c != nil {
+		e.Actor = c.Holder()
+		if c.Parent != "" {
+			e.Session = c.KeyID
+		}
+	}
+	return e
+}
+
+// trail is e in the trail of k, another key that its change changes.
+func (e *AuditEvent) trail(k *Key, before, after map[string]string) AuditEvent {
+	t := *e
+	t.KeyID, t.Environment, t.Before, t.After = k.ID, k.Environment, before, after
+	return t
 }
 
 // describe is a key as audit events show it: all that a change can alter, and no secret.

@@ -51,7 +51,7 @@ func (s *Service) Create(ctx context.Context, c Caller, in CreateInput, idem Ide
 		if err != nil {
 			return decision{}, err
 		}
-		d, issued, err := s.add(ctx, account, plan.Keys, k, now)
+		d, issued, err := s.add(ctx, &c, account, plan.Keys, k, now)
 		if err != nil {
 			return decision{}, err
 		}
@@ -73,7 +73,7 @@ func (s *Service) draft(c *Caller, a *Account, in CreateInput, now time.Time) (K
 	k := Key{
 		ID: apikey.NewID(), AccountID: c.AccountID, Name: in.Name, Environment: c.Environment,
 		Customers: c.Customers, Networks: c.Networks, Owner: in.Owner, Active: in.Active == nil || *in.Active,
-		Primary: in.Primary != nil && *in.Primary, Canary: in.Canary, Face: in.Face, CreatedBy: c.KeyID,
+		Primary: in.Primary != nil && *in.Primary, Canary: in.Canary, Face: in.Face, CreatedBy: c.Holder(),
 	}
 	if in.Environment != nil {
 		k.Environment = *in.Environment
@@ -144,9 +144,9 @@ func inherited(held []string, full bool) []string {
 }
 
 // add decides the change that adds k to its account: it gives it its number and its first
-// secret, and the mark if k asks for it. maxKeys is how many the account may have; 0: any
+// secret, and the mark if k asks for it. A nil caller is the admin function. maxKeys is how many the account may have; 0: any
 // number.
-func (s *Service) add(ctx context.Context, a Account, maxKeys int, k Key, now time.Time) (decision, Issued, error) {
+func (s *Service) add(ctx context.Context, c *Caller, a Account, maxKeys int, k Key, now time.Time) (decision, Issued, error) {
 	next := a
 	next.Version++
 	next.KeyCount++
@@ -175,7 +175,7 @@ func (s *Service) add(ctx context.Context, a Account, maxKeys int, k Key, now ti
 	_, after := difference(nil, describe(&k))
 	change := &Change{
 		Account: &AccountWrite{New: next, Was: a.Version},
-		Audit:   s.event(k.CreatedBy, "key.create", &k, nil, after, now),
+		Audit:   s.event(c, "key.create", &k, nil, after, now),
 	}
 	if k.Primary {
 		if err := s.takeMark(ctx, change, a, &k, now); err != nil {
@@ -240,8 +240,9 @@ func (s *Service) takeMark(ctx context.Context, change *Change, a Account, k *Ke
 	}
 	w := KeyWrite{New: old, Was: old.Version}
 	w.New.Primary = false
-	w.New.Version, w.New.UpdatedAt = old.Version+1, now
+	before, after := step(&old, &w.New, now)
 	change.Keys = append(change.Keys, w)
+	change.Trails = append(change.Trails, change.Audit.trail(&w.New, with(before, "primaryKey", string(a.Primary)), with(after, "primaryKey", string(k.ID))))
 	return nil
 }
 

@@ -109,7 +109,7 @@ func (q *Query) scope() Scope {
 	if sort == "" {
 		sort = "number"
 	}
-	return Scope{"keys", []string{string(q.Environment), string(q.Status), q.Text, sort}}
+	return Scope{"keys", []string{string(q.Environment), string(q.Status), q.Permission, q.Customer, q.Text, sort}}
 }
 
 // bytes is a key's place as its cursor holds it: value (8) ‖ number (8) ‖ text.

@@ -40,7 +40,7 @@ func (s *Service) Delete(ctx context.Context, c Caller, r Ref, cond Conditions) 
 		return decision{
 			change: &Change{
 				Keys:  []KeyWrite{{New: k, Was: was.Version}},
-				Audit: s.event(c.KeyID, "key.delete", &k, before, after, now),
+				Audit: s.event(&c, "key.delete", &k, before, after, now),
 			},
 			settle: []Key{k}, moved: []Key{k},
 		}, nil

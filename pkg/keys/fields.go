@@ -105,7 +105,7 @@ func (f *faults) customers(list []string) []string {
 	sum := 0
 	for i, c := range list {
 		if !ValidID(c) {
-			f.add(fmt.Sprintf("customers[%d]", i), fmt.Sprintf("must be 1 to %d of A-Z, a-z, 0-9, '_' and '-'", MaxIDLen))
+			f.add(fmt.Sprintf("customers[%d]", i), mustBeID)
 		}
 		sum += len(c) + 1
 	}
@@ -114,6 +114,8 @@ func (f *faults) customers(list []string) []string {
 	}
 	return sorted(list)
 }
+
+var mustBeID = fmt.Sprintf("must be 1 to %d of A-Z, a-z, 0-9, '_' and '-'", MaxIDLen)
 
 func sorted(list []string) []string {
 	list = slices.Clone(list)

@@ -100,13 +100,17 @@ type Key struct {
 	Canary      bool // a decoy: see Identify. Set when it is made, and never changed
 	Face        Face
 	CreatedBy   apikey.ID // key that created it; empty: the admin function
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	VerdictAt   time.Time // of the last change of Verdict: UpdatedAt, or earlier
-	RotatedAt   time.Time
-	NotBefore   time.Time // it works from then on; always before ExpiresAt
-	ExpiresAt   time.Time
-	DeletedAt   time.Time
+	// Parent is the key that a session was made with, at ParentVerdict; empty: it is no
+	// session. sessions.go says what a session is. It has no Number.
+	Parent        apikey.ID
+	ParentVerdict int64
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	VerdictAt     time.Time // of the last change of Verdict: UpdatedAt, or earlier
+	RotatedAt     time.Time
+	NotBefore     time.Time // it works from then on; always before ExpiresAt
+	ExpiresAt     time.Time
+	DeletedAt     time.Time
 
 	Version    int64 // +1 with every change; the ETag
 	Verdict    int64 // +1 with every change that a verdict depends on; "v" on the meter
@@ -118,6 +122,14 @@ type Key struct {
 	// Kept by bookkeeping outside the credential: from the meter.
 	LastUsed time.Time
 	Requests int64
+	Used     Used
+}
+
+// Used is how much of a key's limits was in use when it was read, as they count it: of a
+// limit that the key never had, 0.
+type Used struct {
+	Minute, Hour, Day int64 // requests in the window of RateLimit, Limits.Hour and Limits.Day
+	Month             int64 // in the quota's present period
 }
 
 // Secret is what is stored of one generation of a key's secret.
@@ -233,16 +245,4 @@ type Account struct {
 	KeyCount   int64     // upper bound of its keys that are not deleted; recounted when it meets the plan's cap
 	CreatedAt  time.Time
 	Version    int64
-}
-
-// AuditEvent is the trace of one change. It holds no secret and no digest.
-type AuditEvent struct {
-	ID        string // unique, sorts by time
-	AccountID string
-	At        time.Time
-	Actor     apikey.ID // the caller's key; empty: the admin function
-	Action    string    // "key.create", "key.update", "key.revoke", "key.activate", "key.regenerate", "key.delete", "key.revoke_descendants", "account.create"
-	KeyID     apikey.ID // what was changed
-	Before    map[string]string
-	After     map[string]string
 }

@@ -17,6 +17,8 @@ import (
 type Query struct {
 	Environment Environment
 	Status      Status // deleted keys are listed only for Revoked
+	Permission  string // of the catalogue: keys that hold it, by name or by wildcard
+	Customer    string // keys that are confined to customers of which this is one
 	Text        string // part of name, owner, key id or mask, any case
 	Sort        string // number (default), name, createdAt, expiresAt, lastUsed, environment, status; "-" in front: descending
 	Limit       int    // 1–1000; 0: unpaged, the first 1000
@@ -43,7 +45,7 @@ func (s *Service) List(ctx context.Context, c Caller, q Query) (Page, error) {
 	if err := c.may(permissionRead); err != nil {
 		return Page{}, err
 	}
-	if err := q.validate(); err != nil {
+	if err := q.validate(s.cfg.Known); err != nil {
 		return Page{}, err
 	}
 	after, err := s.openPlace(ctx, &c, &q)
@@ -60,7 +62,7 @@ func (s *Service) List(ctx context.Context, c Caller, q Query) (Page, error) {
 
 	key, descending := strings.CutPrefix(q.Sort, "-")
 	if key == "lastUsed" { // the one order that needs the use of every key
-		if err := s.joinUsage(ctx, list); err != nil {
+		if err := s.joinUsage(ctx, list, now, s.cfg.Store.Usage); err != nil {
 			return Page{}, err
 		}
 	}
@@ -93,10 +95,8 @@ func (s *Service) List(ctx context.Context, c Caller, q Query) (Page, error) {
 	for _, i := range order {
 		page.Keys = append(page.Keys, public(list[i]))
 	}
-	if key != "lastUsed" {
-		if err := s.joinUsage(ctx, page.Keys); err != nil {
-			return Page{}, err
-		}
+	if err := s.joinUsage(ctx, page.Keys, now, s.cfg.Store.Windows); err != nil {
+		return Page{}, err
 	}
 	if more {
 		page.Next, err = s.SealCursor(ctx, c, q.scope(), places[order[len(order)-1]].bytes())
@@ -104,13 +104,19 @@ func (s *Service) List(ctx context.Context, c Caller, q Query) (Page, error) {
 	return page, err
 }
 
-func (q *Query) validate() error {
+func (q *Query) validate(known func(permission string) bool) error {
 	var f faults
 	if q.Environment != "" && !q.Environment.Valid() {
 		f.add("environment", "must be production, staging or development")
 	}
 	if q.Status != "" && !slices.Contains(Statuses(), q.Status) {
 		f.add("status", "must be active, scheduled, inactive, expired or revoked")
+	}
+	if q.Permission != "" && (!known(q.Permission) || strings.HasSuffix(q.Permission, "*")) {
+		f.add("permission", "must be a known permission, and no wildcard")
+	}
+	if q.Customer != "" && !ValidID(q.Customer) {
+		f.add("customer", mustBeID)
 	}
 	if q.Sort != "" && !slices.Contains(sortKeys, strings.TrimPrefix(q.Sort, "-")) {
 		f.add("sort", "must be one of "+strings.Join(sortKeys, ", ")+", with '-' in front for descending")
@@ -131,6 +137,10 @@ func (q *Query) matches(k *Key, text string, now time.Time) bool {
 	case q.Environment != "" && k.Environment != q.Environment:
 		return false
 	case q.Status == "" && status == Revoked, q.Status != "" && status != q.Status:
+		return false
+	case q.Permission != "" && !Holds(k.Permissions, q.Permission):
+		return false
+	case q.Customer != "" && !slices.Contains(k.Customers, q.Customer):
 		return false
 	case text == "":
 		return true
@@ -195,8 +205,10 @@ func placeOf(k *Key, sort string, now time.Time) place {
 	return p
 }
 
-// joinUsage fills in when the keys were used, and how often.
-func (s *Service) joinUsage(ctx context.Context, list []Key) error {
+// joinUsage fills in when the keys were used, how often, and how much of their limits is
+// in use, by what read gives.
+func (s *Service) joinUsage(ctx context.Context, list []Key, now time.Time,
+	read func(context.Context, []apikey.ID) (map[apikey.ID]Usage, error)) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -204,10 +216,10 @@ func (s *Service) joinUsage(ctx context.Context, list []Key) error {
 	for i := range list {
 		ids[i] = list[i].ID
 	}
-	use, err := s.cfg.Store.Usage(ctx, ids)
+	use, err := read(ctx, ids)
 	for i := range list {
 		u := use[list[i].ID]
-		list[i].LastUsed, list[i].Requests = u.LastUsed, u.Requests
+		list[i].LastUsed, list[i].Requests, list[i].Used = u.LastUsed, u.Requests, u.Windows.used(&list[i], now)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/keys/keystest"
 )
 
 // onePrimary checks that this key, and no other, is primary.
@@ -227,7 +228,7 @@ func TestCreateAccountMakesAnAccountWithItsRootKey(t *testing.T) {
 	if _, err := w.Service.List(ctx, c, keys.Query{}); err != nil {
 		t.Error(err)
 	}
-	events, err := w.memory.AuditEvents(ctx, "acme-1", 10)
+	events, err := keystest.Events(ctx, w.memory, "acme-1")
 	if err != nil || len(events) != 1 || events[0].Action != "account.create" || events[0].Actor != "" ||
 		events[0].KeyID != root.Key.ID || events[0].After["accountPlan"] != "pro" {
 		t.Errorf("events = %+v, %v", events, err)

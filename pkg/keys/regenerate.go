@@ -48,7 +48,7 @@ func (s *Service) Regenerate(ctx context.Context, c Caller, r Ref, grace time.Du
 		issued := Issued{Key: public(k), Plaintext: plaintext}
 		change := &Change{
 			Keys:  []KeyWrite{{New: k, Was: was.Version, SecretChanged: true}},
-			Audit: s.event(c.KeyID, "key.regenerate", &k, before, after, now),
+			Audit: s.event(&c, "key.regenerate", &k, before, after, now),
 		}
 		if change.Record, err = s.seal(ctx, &c, idem, issued, now); err != nil {
 			return decision{}, err

@@ -42,7 +42,7 @@ func (s *Service) Revoke(ctx context.Context, c Caller, r Ref, descendants bool,
 // them was committed, and by then its own key cannot be anything but off.
 func (s *Service) revokeDescendants(ctx context.Context, c *Caller, root apikey.ID) (more int, err error) {
 	authority := c
-	if c.KeyID == root {
+	if c.Holder() == root {
 		authority = nil
 	}
 	var off []Key // found off already, before the first change
@@ -62,7 +62,7 @@ func (s *Service) revokeDescendants(ctx context.Context, c *Caller, root apikey.
 			if first {
 				settle = append(off, batch...)
 			}
-			return decision{change: change, settle: settle, moved: batch}, nil
+			return decision{change: change, settle: settle, moved: batch, by: c}, nil
 		})
 		if err != nil {
 			return more, err
@@ -72,7 +72,7 @@ func (s *Service) revokeDescendants(ctx context.Context, c *Caller, root apikey.
 		}
 		more += len(batch)
 		for _, k := range batch {
-			if k.ID == c.KeyID {
+			if k.ID == c.Holder() {
 				authority = nil
 			}
 		}
@@ -83,23 +83,24 @@ func (s *Service) revokeDescendants(ctx context.Context, c *Caller, root apikey.
 // switches off, off what is off already.
 func (s *Service) revokeSome(c *Caller, list []Key, root apikey.ID, now time.Time) (change *Change, batch, off []Key) {
 	members := family(list, root)
-	delete(members, root)
-	var self *Key
-	change = &Change{}
+	var self, top *Key
+	type difference struct{ before, after map[string]string }
+	var differences []difference
 	take := func(was *Key) {
 		k := *was
 		k.Active = false
-		step(was, &k, now)
-		change.Keys = append(change.Keys, KeyWrite{New: k, Was: was.Version})
-		batch = append(batch, k)
+		before, after := step(was, &k, now)
+		batch, differences = append(batch, k), append(differences, difference{before, after})
 	}
 	left := 0
 	for i := range list {
 		switch k := &list[i]; {
+		case k.ID == root:
+			top = k
 		case !members[k.ID] || k.Deleted:
 		case !k.Active:
 			off = append(off, *k)
-		case k.ID == c.KeyID:
+		case k.ID == c.Holder():
 			self = k
 		case len(batch) == MaxKeysPerChange-1: // one place is kept for the caller
 			left++
@@ -117,8 +118,16 @@ func (s *Service) revokeSome(c *Caller, list []Key, root apikey.ID, now time.Tim
 	for _, k := range batch {
 		ids += " " + string(k.ID)
 	}
-	change.Audit = s.event(c.KeyID, "key.revoke_descendants", &Key{ID: root, AccountID: c.AccountID},
-		map[string]string{"active": "true"}, map[string]string{"active": "false", "keys": ids[1:]}, now)
+	if top == nil { // its retention has just ended
+		top = &Key{ID: root, AccountID: c.AccountID, Environment: c.Environment}
+	}
+	change = &Change{Audit: s.event(c, "key.revoke_descendants", top,
+		map[string]string{"active": "true"}, map[string]string{"active": "false", "keys": ids[1:]}, now)}
+	for i := range batch {
+		k, d := &batch[i], &differences[i]
+		change.Keys = append(change.Keys, KeyWrite{New: *k, Was: k.Version - 1})
+		change.Trails = append(change.Trails, change.Audit.trail(k, d.before, with(d.after, "descendantOf", string(root))))
+	}
 	return change, batch, off
 }
 

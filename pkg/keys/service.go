@@ -102,7 +102,7 @@ type Issued struct {
 }
 
 // Get reads one key; ErrNotFound for a foreign one as for an absent one. A caller may
-// always read its own.
+// always read its own, which is the one way to read a session.
 func (s *Service) Get(ctx context.Context, c Caller, r Ref) (Key, error) {
 	if err := c.liveAt(s.now()); err != nil {
 		return Key{}, err
@@ -112,7 +112,7 @@ func (s *Service) Get(ctx context.Context, c Caller, r Ref) (Key, error) {
 			return Key{}, err
 		}
 	}
-	k, err := s.target(ctx, &c, r)
+	k, err := s.readable(ctx, &c, r)
 	if err != nil {
 		return Key{}, err
 	}
@@ -122,9 +122,26 @@ func (s *Service) Get(ctx context.Context, c Caller, r Ref) (Key, error) {
 	return s.withUsage(ctx, k)
 }
 
-// target reads the key that r names, a deleted one too: ErrNotFound if it is absent or
-// not for c to see.
+// target reads the key that r names, a deleted one too: ErrNotFound if it is absent, not
+// for c to see, or a session, which nothing changes but its end.
 func (s *Service) target(ctx context.Context, c *Caller, r Ref) (Key, error) {
+	k, err := s.visible(ctx, c, r)
+	if err == nil && k.Parent != "" {
+		return Key{}, ErrNotFound
+	}
+	return k, err
+}
+
+// readable is target, but finds the caller's own key also where it is a session.
+func (s *Service) readable(ctx context.Context, c *Caller, r Ref) (Key, error) {
+	if r.ID == c.KeyID {
+		return s.visible(ctx, c, r)
+	}
+	return s.target(ctx, c, r)
+}
+
+// visible reads the key that r names, whatever it is.
+func (s *Service) visible(ctx context.Context, c *Caller, r Ref) (Key, error) {
 	id := r.ID
 	if id == "" {
 		if r.Number < 1 {
@@ -162,12 +179,11 @@ func hideMissing(err error) error {
 
 // withUsage is k as it goes out: with its use, without what only verification needs.
 func (s *Service) withUsage(ctx context.Context, k Key) (Key, error) {
-	use, err := s.cfg.Store.Usage(ctx, []apikey.ID{k.ID})
-	if err != nil {
+	list := []Key{public(k)}
+	if err := s.joinUsage(ctx, list, s.now(), s.cfg.Store.Windows); err != nil {
 		return Key{}, err
 	}
-	k.LastUsed, k.Requests = use[k.ID].LastUsed, use[k.ID].Requests
-	return public(k), nil
+	return list[0], nil
 }
 
 // public is k without digests, which no answer has a use for.

@@ -23,6 +23,7 @@ type Patch struct {
 	ExpiresAt      **time.Time   // *nil: never
 	Active         *bool
 	Primary        *bool // true takes the mark; false on the primary key is ErrPrimaryKey
+	EndGrace       bool  // the secret before the present one stops now, if its grace lasts
 }
 
 // Update changes a key. A request that changes nothing answers as one that does, and
@@ -82,7 +83,7 @@ func (s *Service) update(ctx context.Context, c *Caller, r Ref, p Patch, cond Co
 		if after == nil {
 			return decision{settle: []Key{k}}, nil
 		}
-		change := &Change{Audit: s.event(c.KeyID, action, &k, before, after, now)}
+		change := &Change{Audit: s.event(c, action, &k, before, after, now)}
 		if k.Primary && !was.Primary {
 			if err := s.takeMark(ctx, change, account, &k, now); err != nil {
 				return decision{}, err
@@ -180,6 +181,9 @@ func (s *Service) patched(was *Key, a *Account, p Patch, now time.Time) (Key, er
 	}
 	if end := k.ExpiresAt; !end.IsZero() && k.Previous.Until.After(end) {
 		k.Previous.Until = end // a grace never outlives its key
+	}
+	if p.EndGrace && k.Previous.Until.After(now) {
+		k.Previous = Secret{}
 	}
 	if p.Primary != nil && *p.Primary != was.Primary {
 		if !*p.Primary {

@@ -52,7 +52,8 @@ func (s *Service) Visible(ctx context.Context, c Caller) ([]Key, error) {
 }
 
 // Find is Get, but finds deleted keys too: their history stays until its retention ends.
-// The caller must hold PermissionRead, for its own key as well.
+// The caller must hold PermissionRead, for its own key as well. Of sessions it finds the
+// caller's own alone.
 func (s *Service) Find(ctx context.Context, c Caller, r Ref) (Key, error) {
 	if err := c.liveAt(s.now()); err != nil {
 		return Key{}, err
@@ -60,7 +61,7 @@ func (s *Service) Find(ctx context.Context, c Caller, r Ref) (Key, error) {
 	if err := c.may(permissionRead); err != nil {
 		return Key{}, err
 	}
-	k, err := s.target(ctx, &c, r)
+	k, err := s.readable(ctx, &c, r)
 	if err != nil {
 		return Key{}, err
 	}

@@ -88,7 +88,7 @@ func (w *world) account() keys.Account {
 
 func (w *world) events() []keys.AuditEvent {
 	w.Helper()
-	events, err := w.memory.AuditEvents(ctx, w.root.AccountID, 10_000)
+	events, err := keystest.Events(ctx, w.memory, w.root.AccountID)
 	if err != nil {
 		w.Fatalf("AuditEvents: %v", err)
 	}

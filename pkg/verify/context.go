@@ -28,6 +28,7 @@ const (
 	FieldPermissions = "permissions" // separated by single spaces; "-": none
 	FieldCustomers   = "customers"   // separated by single spaces; "*": every customer
 	FieldNetworks    = "networks"    // in CIDR notation, separated by single spaces; "*": anywhere
+	FieldParent      = "parent"      // public id and Verdict of the key that a session was made with: "Ab12Cd34@7"; "-": no session
 	FieldVersion     = "version"     // keys.Key.Verdict, the version that the guard proves
 	FieldGeneration  = "generation"  // of the secret that was presented
 	FieldLimit       = "limit"       // requests in any 60 seconds
@@ -39,6 +40,7 @@ const (
 const (
 	noPermission  = "-"
 	noLimits      = "-"
+	noParent      = "-"
 	everyCustomer = "*"
 	anywhere      = "*"
 )
@@ -56,6 +58,7 @@ func AppendContext(dst []byte, id keys.Identity) ([]byte, error) {
 	dst = appendList(append(dst, ','), FieldPermissions, id.Permissions, noPermission)
 	dst = appendList(append(dst, ','), FieldCustomers, id.Customers, everyCustomer)
 	dst = appendList(append(dst, ','), FieldNetworks, id.Networks, anywhere)
+	dst = appendString(append(dst, ','), FieldParent, parentText(&id))
 	dst = appendInt(append(dst, ','), FieldVersion, id.Verdict)
 	dst = appendInt(append(dst, ','), FieldGeneration, id.Generation)
 	dst = appendInt(append(dst, ','), FieldLimit, int64(id.Limit))
@@ -86,6 +89,7 @@ func FromContext(m map[string]any) (keys.Identity, error) {
 		GraceUntil:  r.time(FieldGraceUntil),
 	}
 	id.Limits, id.Quota = r.limits()
+	id.Parent, id.ParentVerdict = r.parent()
 	if r.err == nil {
 		r.err = check(&id)
 	}
@@ -119,6 +123,11 @@ func check(id *keys.Identity) error {
 	for _, n := range id.Networks {
 		if !keys.ValidNetwork(n) {
 			return malformed(FieldNetworks)
+		}
+	}
+	if id.Parent != "" || id.ParentVerdict != 0 {
+		if _, err := apikey.ParseID(string(id.Parent)); err != nil || id.ParentVerdict < 1 || id.Parent == id.KeyID {
+			return malformed(FieldParent)
 		}
 	}
 	switch {
@@ -244,6 +253,29 @@ func (r *reader) limits() (l keys.Limits, q keys.Quota) {
 		r.fail(FieldLimits, "malformed")
 	}
 	return l, q
+}
+
+// parentText is FieldParent.
+func parentText(id *keys.Identity) string {
+	if id.Parent == "" {
+		return noParent
+	}
+	return string(id.Parent) + "@" + strconv.FormatInt(id.ParentVerdict, 10)
+}
+
+// parent reads FieldParent. What does not come out again as it went in is malformed.
+func (r *reader) parent() (parent apikey.ID, verdict int64) {
+	text := r.text(FieldParent)
+	if text == noParent {
+		return "", 0
+	}
+	name, at, _ := strings.Cut(text, "@")
+	id := keys.Identity{Parent: apikey.ID(name)}
+	id.ParentVerdict, _ = strconv.ParseInt(at, 10, 64)
+	if name == "" || id.ParentVerdict < 1 || id.ParentVerdict > maxInt || parentText(&id) != text {
+		r.fail(FieldParent, "malformed")
+	}
+	return id.Parent, id.ParentVerdict
 }
 
 // atoi is the number that s spells, or one that no limit can be.

@@ -4,11 +4,16 @@
 // The model: a credential is parsed without I/O. What is no key of this deployment ends
 // there. Any other costs exactly one strongly consistent read of one key item, by the id
 // in the string; its digest is compared with the live secret's and, while a grace lasts,
-// with the previous one's; [keys.Identify] decides the rest.
+// with the previous one's; [keys.Identify] decides the rest. A session that is good by
+// itself costs one more read, of the key that it was made with, which must uphold it
+// ([keys.Key.Upholds]).
 //
 // Promises:
 //
-//   - Junk, a foreign prefix and a wrong checksum cost no read; everything else costs one.
+//   - Junk, a foreign prefix and a wrong checksum cost no read; everything else costs one,
+//     and only the right secret of a session that has not ended costs two.
+//   - A session is refused from the moment that its parent's change is committed, whether
+//     or not whoever made that change went on to end it.
 //   - A refusal always takes two digests and two comparisons after the read, whether the
 //     id is unknown, the secret is wrong, or the right secret belongs to a key that is
 //     switched off or a canary. So the work tells nobody which ids exist (CWE-204, CWE-208).
@@ -111,6 +116,16 @@ func (v *Verifier) Verify(ctx context.Context, credential, stage string) (Verdic
 		var identity keys.Identity
 		if identity, reason = keys.Identify(&k, secret.Generation, stage, now); reason != keys.OK {
 			continue // a refusal, with the right secret: it still takes the second digest
+		}
+		if k.Parent != "" {
+			parent, err := v.cfg.Store.Key(ctx, k.Parent)
+			if err != nil && !errors.Is(err, keys.ErrNotFound) {
+				return Verdict{}, fmt.Errorf("reading the parent of session %s: %w", id, err)
+			}
+			if err != nil || !parent.Upholds(&k, now) {
+				reason = keys.ReasonSession
+				continue
+			}
 		}
 		if i == 0 && secret.Pepper != ring.Current() {
 			v.redigest(ctx, ring, presented, secret)

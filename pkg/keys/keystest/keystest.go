@@ -13,6 +13,7 @@ package keystest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
@@ -38,3 +39,10 @@ type Meter struct {
 }
 
 var _ Store = (*Memory)(nil)
+
+// Events reads all events of an account, oldest first.
+func Events(ctx context.Context, s keys.Store, accountID string) ([]keys.AuditEvent, error) {
+	list, err := s.AuditEvents(ctx, keys.AuditRange{AccountID: accountID, Limit: 100_000})
+	slices.Reverse(list)
+	return list, err
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/limit"
 )
 
 // Memory is a Store in memory. One mutex makes it serialisable. It keeps no clock:
@@ -22,7 +23,8 @@ type Memory struct {
 	numbers  map[string]map[int64]apikey.ID // by account
 	accounts map[string]keys.Account
 	records  map[string]keys.IdempotencyRecord
-	events   map[string][]keys.AuditEvent // by account, in order of ID
+	events   map[string][]keys.AuditEvent    // by account, in order of ID
+	trails   map[apikey.ID][]keys.AuditEvent // by key, in order of ID
 	meters   map[apikey.ID]memoryMeter
 	hook     func(context.Context, Call) error
 }
@@ -48,6 +50,7 @@ func NewMemory() *Memory {
 		accounts: map[string]keys.Account{},
 		records:  map[string]keys.IdempotencyRecord{},
 		events:   map[string][]keys.AuditEvent{},
+		trails:   map[apikey.ID][]keys.AuditEvent{},
 		meters:   map[apikey.ID]memoryMeter{},
 	}
 }
@@ -147,11 +150,47 @@ func (m *Memory) Idempotent(ctx context.Context, name string) (r keys.Idempotenc
 	return r, err
 }
 
+// KeysByID implements keys.Store.
+func (m *Memory) KeysByID(ctx context.Context, ids []apikey.ID) (found map[apikey.ID]keys.Key, err error) {
+	err = m.do(ctx, Call{Op: "KeysByID"}, func() error {
+		found = map[apikey.ID]keys.Key{}
+		for _, id := range ids {
+			if k, ok := m.keys[id]; ok {
+				found[id] = row(k)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Sessions implements keys.Store.
+func (m *Memory) Sessions(ctx context.Context, accountID string, parent apikey.ID) (list []keys.Key, err error) {
+	err = m.do(ctx, Call{Op: "Sessions", Key: parent}, func() error {
+		for _, k := range m.keys {
+			if k.AccountID == accountID && k.Parent != "" && (parent == "" || k.Parent == parent) {
+				list = append(list, row(k))
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
 // AuditEvents implements keys.Store.
-func (m *Memory) AuditEvents(ctx context.Context, accountID string, limit int) (list []keys.AuditEvent, err error) {
+func (m *Memory) AuditEvents(ctx context.Context, r keys.AuditRange) (list []keys.AuditEvent, err error) {
 	err = m.do(ctx, Call{Op: "AuditEvents"}, func() error {
-		stored := m.events[accountID]
-		for _, e := range stored[:min(limit, len(stored))] {
+		stored := m.events[r.AccountID]
+		if r.KeyID != "" {
+			stored = m.trails[r.KeyID]
+		}
+		for _, e := range slices.Backward(stored) {
+			switch {
+			case len(list) == r.Limit:
+				return nil
+			case e.AccountID != r.AccountID, e.ID < r.From, r.Before != "" && e.ID >= r.Before:
+				continue
+			}
 			list = append(list, cloneEvent(e))
 		}
 		return nil
@@ -176,9 +215,11 @@ func (m *Memory) Commit(ctx context.Context, c keys.Change) error {
 // conflict checks every condition of a change; nil if all hold.
 func (m *Memory) conflict(c keys.Change) error {
 	var e keys.ConflictError
-	if c.Caller != nil {
-		k, ok := m.keys[c.Caller.ID]
-		e.Caller = !ok || k.Verdict != c.Caller.Verdict
+	for _, check := range []*keys.CallerCheck{c.Caller, c.Parent} {
+		if check != nil {
+			k, ok := m.keys[check.ID]
+			e.Caller = e.Caller || !ok || k.Verdict != check.Verdict
+		}
 	}
 	if w := c.Account; w != nil {
 		a, ok := m.accounts[w.New.ID]
@@ -208,16 +249,20 @@ func (m *Memory) apply(c keys.Change) {
 	}
 	for _, w := range c.Keys {
 		k := cloneKey(w.New)
-		k.LastUsed, k.Requests = time.Time{}, 0
+		k.LastUsed, k.Requests, k.Used = time.Time{}, 0, keys.Used{}
 		if old, ok := m.keys[k.ID]; ok && !w.SecretChanged {
 			k.Secret.Digest, k.Secret.Pepper = old.Secret.Digest, old.Secret.Pepper
-			k.Previous.Digest, k.Previous.Pepper = old.Previous.Digest, old.Previous.Pepper
+			if k.Previous.Generation != 0 {
+				k.Previous.Digest, k.Previous.Pepper = old.Previous.Digest, old.Previous.Pepper
+			}
 		}
 		m.keys[k.ID] = k
 		if m.numbers[k.AccountID] == nil {
 			m.numbers[k.AccountID] = map[int64]apikey.ID{}
 		}
-		m.numbers[k.AccountID][k.Number] = k.ID
+		if k.Parent == "" {
+			m.numbers[k.AccountID][k.Number] = k.ID
+		}
 		if w.Was == 0 {
 			m.meters[k.ID] = memoryMeter{Meter: Meter{Verdict: k.Verdict, Active: k.Active && !k.Deleted}}
 		}
@@ -225,9 +270,16 @@ func (m *Memory) apply(c keys.Change) {
 	if c.Record != nil {
 		m.records[c.Record.Name] = cloneRecord(*c.Record)
 	}
-	list := append(m.events[c.Audit.AccountID], cloneEvent(c.Audit))
+	m.events[c.Audit.AccountID] = withEvent(m.events[c.Audit.AccountID], c.Audit)
+	for _, e := range append(c.Trails, c.Audit) {
+		m.trails[e.KeyID] = withEvent(m.trails[e.KeyID], e)
+	}
+}
+
+func withEvent(list []keys.AuditEvent, e keys.AuditEvent) []keys.AuditEvent {
+	list = append(list, cloneEvent(e))
 	slices.SortStableFunc(list, func(a, b keys.AuditEvent) int { return strings.Compare(a.ID, b.ID) })
-	m.events[c.Audit.AccountID] = list
+	return list
 }
 
 // Settle implements keys.Store.
@@ -244,6 +296,20 @@ func (m *Memory) Settle(ctx context.Context, id apikey.ID, verdict int64, active
 // Usage implements keys.Store.
 func (m *Memory) Usage(ctx context.Context, ids []apikey.ID) (use map[apikey.ID]keys.Usage, err error) {
 	err = m.do(ctx, Call{Op: "Usage"}, func() error {
+		use = map[apikey.ID]keys.Usage{}
+		for _, id := range ids {
+			if meter, ok := m.meters[id]; ok {
+				use[id] = keys.Usage{LastUsed: meter.LastUsed, Requests: meter.Requests}
+			}
+		}
+		return nil
+	})
+	return use, err
+}
+
+// Windows implements keys.Store.
+func (m *Memory) Windows(ctx context.Context, ids []apikey.ID) (use map[apikey.ID]keys.Usage, err error) {
+	err = m.do(ctx, Call{Op: "Windows"}, func() error {
 		use = map[apikey.ID]keys.Usage{}
 		for _, id := range ids {
 			if meter, ok := m.meters[id]; ok {
@@ -285,6 +351,8 @@ func (m *Memory) Use(_ context.Context, id apikey.ID, at time.Time) error {
 	}
 	meter.Requests++
 	meter.LastUsed = stored(at)
+	w := &meter.Windows.Minute
+	*w = w.Count(w.SlotAt(limit.Minute, at), 1)
 	m.meters[id] = meter
 	return nil
 }

@@ -438,7 +438,7 @@ func (m *model) check(t *rapid.T) {
 	if account.NextNumber != int64(len(m.keys)+1) || account.KeyCount < undeleted {
 		t.Fatalf("NextNumber %d after %d keys, KeyCount %d for %d", account.NextNumber, len(m.keys), account.KeyCount, undeleted)
 	}
-	events, err := m.store.AuditEvents(m.ctx, m.account.ID, 1000)
+	events, err := Events(m.ctx, m.store, m.account.ID)
 	if err != nil || len(events) != m.events {
 		t.Fatalf("%d audit events, %v, want %d", len(events), err, m.events)
 	}

@@ -88,7 +88,7 @@ func staleVersion(t *testing.T, f *fixture) {
 	if _, err := f.Idempotent(f.ctx, record.Name); !errors.Is(err, keys.ErrNotFound) {
 		t.Errorf("the record of a refused change: %v, want ErrNotFound", err)
 	}
-	events, err := f.AuditEvents(f.ctx, f.account.ID, 100)
+	events, err := Events(f.ctx, f, f.account.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

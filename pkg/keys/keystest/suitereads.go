@@ -52,7 +52,7 @@ func readsBack(t *testing.T, f *fixture) {
 		t.Fatalf("Idempotent: %v", err)
 	}
 	same(t, "Idempotent", gotRecord, record)
-	events, err := f.AuditEvents(f.ctx, f.account.ID, 100)
+	events, err := Events(f.ctx, f, f.account.ID)
 	if err != nil || len(events) != 3 {
 		t.Fatalf("AuditEvents: %d events, %v, want 3", len(events), err)
 	}
@@ -90,7 +90,7 @@ func absent(t *testing.T, f *fixture) {
 	if list, err := f.Keys(f.ctx, "t-nobody"); err != nil || len(list) != 0 {
 		t.Errorf("Keys of an unknown account = %d keys, %v, want none", len(list), err)
 	}
-	if list, err := f.AuditEvents(f.ctx, "t-nobody", 10); err != nil || len(list) != 0 {
+	if list, err := Events(f.ctx, f, "t-nobody"); err != nil || len(list) != 0 {
 		t.Errorf("AuditEvents of an unknown account = %d, %v, want none", len(list), err)
 	}
 	if use, err := f.Usage(f.ctx, []apikey.ID{apikey.NewID()}); err != nil || len(use) != 0 {
@@ -136,7 +136,7 @@ func auditOrder(t *testing.T, f *fixture) {
 		e.ID = fmt.Sprintf("%020d", i) // before the fixture's own, which starts with the time
 		f.mustCommit(t, keys.Change{Audit: e})
 	}
-	events, err := f.AuditEvents(f.ctx, f.account.ID, 3)
+	events, err := f.AuditEvents(f.ctx, keys.AuditRange{AccountID: f.account.ID, Before: fmt.Sprintf("%020d", 4), Limit: 3})
 	if err != nil {
 		t.Fatalf("AuditEvents: %v", err)
 	}
@@ -144,8 +144,8 @@ func auditOrder(t *testing.T, f *fixture) {
 	for _, e := range events {
 		got = append(got, e.Action)
 	}
-	same(t, "the three oldest events", got, want[:3])
-	all, err := f.AuditEvents(f.ctx, f.account.ID, 1000)
+	same(t, "three events before the newest of them, newest first", got, []string{want[3], want[2], want[1]})
+	all, err := Events(f.ctx, f, f.account.ID)
 	if err != nil || len(all) != 6 {
 		t.Errorf("AuditEvents = %d events, %v, want 6", len(all), err)
 	}
@@ -167,7 +167,7 @@ func noSharing(t *testing.T, f *fixture) {
 	}
 	list[1].Customers[0] = "changed"
 	same(t, "a key after its reader changed its own copy", f.key(t, k.ID), want)
-	events, err := f.AuditEvents(f.ctx, f.account.ID, 10)
+	events, err := Events(f.ctx, f, f.account.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

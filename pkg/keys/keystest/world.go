@@ -76,6 +76,15 @@ func (w *World) Login(ctx context.Context, plaintext apikey.Key) (keys.Caller, k
 		}
 		if digest.Equal(s.Digest) {
 			id, reason := keys.Identify(&k, s.Generation, string(k.Environment), w.Clock.Now())
+			if reason == keys.OK && k.Parent != "" {
+				parent, err := w.Store.Key(ctx, k.Parent)
+				if err != nil && !errors.Is(err, keys.ErrNotFound) {
+					return keys.Caller{}, "", err
+				}
+				if !parent.Upholds(&k, w.Clock.Now()) {
+					return keys.Caller{}, keys.ReasonSession, nil
+				}
+			}
 			return keys.Caller{Identity: id, Credential: plaintext}, reason, nil
 		}
 	}
