@@ -7,7 +7,7 @@ import type { Instant, StatusCounts } from "./types";
 
 const hourText = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const dayText = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
-const hourTick = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const hourTick = new Intl.DateTimeFormat(undefined, { hour: "numeric" });
 const midnightTick = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const dayTick = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 const compact = new Intl.NumberFormat(undefined, { notation: "compact" });
@@ -20,16 +20,17 @@ function spanText(start: Instant, granularity: Granularity): string {
   return granularity === "day" ? dayText.format(from) + " (UTC)" : hourText.formatRange(from, new Date(from.getTime() + 3_600_000));
 }
 
-/** An hour a bar, in a table's cell. label is its name: "120 requests in 36 hours". */
+/** A bar for each hour or day, in a table's cell. label is its name: "120 requests in 36 hours". */
 export function Sparkline({ values, starts, label }: { values: number[]; starts: Instant[]; label: string }) {
   const top = Math.max(1, ...values);
+  const granularity = starts[0] && starts[1] && Date.parse(starts[1]) - Date.parse(starts[0]) > 3_600_000 ? "day" : "hour";
   const bars = values.map((v, i) => v && `M${i * 3 + 1} 23v${-Math.max(2, (v / top) * 22).toFixed(1)}`).filter(Boolean).join("");
   return (
     <span class="sparkline" role="img" aria-label={label}
       onMouseMove={(e) => {
         const { left, width } = e.currentTarget.getBoundingClientRect();
         const i = Math.floor(((e.clientX - left) / width) * values.length), start = starts[i];
-        if (start) e.currentTarget.title = `${spanText(start, "hour")}: ${plural(values[i] ?? 0, "request")}`;
+        if (start) e.currentTarget.title = `${spanText(start, granularity)}: ${plural(values[i] ?? 0, "request")}`;
       }}>
       <svg viewBox={`0 0 ${Math.max(1, values.length * 3 - 1)} 24`} preserveAspectRatio="none" aria-hidden="true">
         <path class="ground" d={`M0 23.5h${values.length * 3}`} />
@@ -42,7 +43,7 @@ export function Sparkline({ values, starts, label }: { values: number[]; starts:
 export interface Bucket { start: Instant; parts: number[] }
 
 /** The names of the parts that statusParts makes. */
-export const statusNames = ["1xx informational", "2xx successful", "3xx redirected", "4xx refused", "5xx failed"];
+export const statusNames = ["1xx informational", "2xx successful", "3xx redirected", "4xx client error", "5xx server error"];
 export const statusParts = (s: StatusCounts) => [s["1xx"], s["2xx"], s["3xx"], s["4xx"], s["5xx"]];
 
 const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
@@ -166,13 +167,12 @@ export function Bars({ buckets, names, label, granularity }: BarsProps) {
           {at !== undefined && chosen && <rect class="chosen" x={left + at * slot} y={above / 2} width={slot} height={floor - above / 2} />}
           {names.map((name, i) => paths[i] && <path key={name} class={`look${look(i)}`} d={paths[i]} fill={`url(#${id}-${look(i)})`} />)}
           {ticksOf(buckets, granularity, slot, em * 4.5).map(({ i, text }) => {
-            const x = left + (i + 0.5) * slot;
-            // Half of a text at the edge would be cut off.
-            if (x + em * 1.6 > width) return null;
+            // Half of a text at the right edge would be cut off: it ends there.
+            const x = left + (i + 0.5) * slot, edge = x + em * 1.8 > width;
             return (
               <g key={i}>
                 <path class="line ground" d={`M${x} ${floor}v${em * 0.3}`} />
-                <text x={x} y={height - em * 0.35} text-anchor="middle">{text}</text>
+                <text x={edge ? width : x} y={height - em * 0.35} text-anchor={edge ? "end" : "middle"}>{text}</text>
               </g>
             );
           })}
