@@ -115,7 +115,7 @@ func (d *Desk) Acknowledge(ctx context.Context, c keys.Caller, id string) (Alert
 		err = keys.ErrNotFound
 	}
 	if err == nil {
-		a, err = d.cfg.Store.Acknowledge(ctx, c.AccountID, id, c.KeyID, d.now())
+		a, err = d.cfg.Store.Acknowledge(ctx, c.AccountID, id, c.Holder(), d.now())
 	}
 	if errors.Is(err, keys.ErrNotFound) {
 		return Alert{}, keys.ErrNotFound // the same, whatever the store says beside it

@@ -9,8 +9,27 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
-// alertView is an alert as everybody outside sees it.
-type alertView struct{ alert.View }
+// alertView is an alert as everybody outside sees it, with the names that the caller may
+// know.
+type alertView struct {
+	alert.View
+	KeyName            *string `json:"keyName" nullable:"true" doc:"The key's name now; null: not known, or no single key."`
+	AcknowledgedByName *string `json:"acknowledgedByName" nullable:"true" doc:"The name now of the key that acknowledged it; null: not known, or nobody has."`
+}
+
+// viewAlerts shows alerts of the caller's.
+func (a *api) viewAlerts(c *call, list ...alert.Alert) ([]alertView, error) {
+	var ids []apikey.ID
+	for i := range list {
+		ids = append(ids, list[i].KeyID, list[i].AcknowledgedBy)
+	}
+	name, err := a.names(c, ids)
+	data := make([]alertView, len(list))
+	for i := range list {
+		data[i] = alertView{list[i].View(), name(list[i].KeyID), name(list[i].AcknowledgedBy)}
+	}
+	return data, err
+}
 
 func (a *api) alerts(c *call) (reply, error) {
 	f := alert.Filter{
@@ -31,9 +50,9 @@ func (a *api) alerts(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	data := make([]alertView, len(page.Alerts))
-	for i := range page.Alerts {
-		data[i] = alertView{page.Alerts[i].View()}
+	data, err := a.viewAlerts(c, page.Alerts...)
+	if err != nil {
+		return reply{}, err
 	}
 	return a.page(c, data, of, page.Next)
 }
@@ -46,7 +65,11 @@ func (a *api) acknowledge(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(http.StatusOK, alertView{one.View()}, nil, nil), nil
+	data, err := a.viewAlerts(c, one)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(http.StatusOK, data[0], nil, nil), nil
 }
 
 // openPage is the place that the request's cursor seals; empty: the list's beginning.

@@ -83,7 +83,7 @@ func TestAnAlertIsAcknowledgedByWhoSeesIt(t *testing.T) {
 	w.root.do("POST", "/v1/alerts/"+id+"/acknowledge", `{"by":"me"}`).refused(400, "unknown_field")
 	want := `{"success":true,"data":{"alertId":"ID","kind":"near_limit","severity":"warning","environment":"production","keyId":"K","subject":"K",
 		"window":"2026-01-15T09:00:00.000Z","raisedAt":"2026-01-15T09:01:30.000Z","text":"Something happened.","data":{"requests":"20"},
-		"acknowledgedAt":"2026-01-15T10:30:00.000Z","acknowledgedBy":"K"}}`
+		"acknowledgedAt":"2026-01-15T10:30:00.000Z","acknowledgedBy":"K","keyName":"Root key","acknowledgedByName":"Root key"}}`
 	want = strings.ReplaceAll(want, `"ID"`, `"`+id+`"`)
 	golden(t, "acknowledged", w.root.do("POST", "/v1/alerts/"+id+"/acknowledge", "{}"), want, names{"K": w.root})
 	w.advance(time.Hour)

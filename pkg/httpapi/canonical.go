@@ -49,6 +49,8 @@ func (a *api) listKeys(c *call) (reply, error) {
 	page, err := a.cfg.Service.List(c.Context(), c.caller, keys.Query{
 		Environment: keys.Environment(c.query.Get("environment")),
 		Status:      keys.Status(c.query.Get("status")),
+		Permission:  c.query.Get("permission"),
+		Customer:    c.query.Get("customer"),
 		Text:        c.query.Get("search"),
 		Sort:        sort,
 		Limit:       limit,
@@ -109,6 +111,9 @@ func (a *api) updateKey(c *call) (reply, error) {
 	}
 	if body == (patchKey{}) {
 		return reply{}, nothingToChange()
+	}
+	if body.EndGrace != nil && !*body.EndGrace {
+		return reply{}, Invalid(FieldProblem{"endGrace", "must be true: a grace that was ended does not begin again"})
 	}
 	cond, err := c.conditions()
 	if err != nil {

@@ -67,6 +67,7 @@ func TestMoMailListAsDocumented(t *testing.T) {
 		"permissions": []any{"*"}, "permissionLabels": []any{"Full Access"}, "customers": []any{}, "networks": []any{}, "notBefore": nil, "owner": "",
 		"isActive": true, "isPrimary": false, "canary": false, "version": 1.0, "requestCount": 1.0, "updatedAt": "2026-01-15T10:30:00.000Z",
 		"rotatedAt": nil, "previousSecretUntil": nil, "deletedAt": nil, "createdBy": "key_" + string(w.root.key.ID()),
+		"rateUsed": 1.0, "sessionOf": nil,
 	}
 	if d := cmp.Diff(want, row); d != "" {
 		t.Errorf("row (-want +got):\n%s", d)

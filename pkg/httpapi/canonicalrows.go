@@ -36,6 +36,8 @@ func canonicalOperations() []operation {
 			query: []parameter{
 				environmentParameter("Only keys of this environment."),
 				{name: "status", enum: statuses, text: "Only keys of this status."},
+				{name: "permission", form: permissionForm, expect: "must be a permission such as customers:read", text: "Only keys that may use this permission of the catalogue, by name or by a wildcard."},
+				{name: "customer", form: customerForm, expect: "must be 1 to 64 of A-Z, a-z, 0-9, '_' and '-'", text: "Only keys that are confined to customers of which this is one."},
 				{name: "search", maxLength: 100, text: "Only keys with this text in name, owner, keyId or keyPrefix, in any letter case."},
 				{name: "sort", enum: sorts, text: "Order; a minus in front turns it around. Default: number."},
 				{name: "limit", minimum: 1, maximum: 1000, text: "Keys on one page. Default: one page with the first 1,000."},
@@ -51,6 +53,13 @@ func canonicalOperations() []operation {
 		{method: "GET", path: "/v1/api-keys/self", serve: (*api).self, id: "getSelf", tag: "API keys",
 			summary: "Show the calling key", description: "What the holder of a key may know about it. Any live key may ask.",
 			status: http.StatusOK, answer: answerSchema{text: "The calling key.", data: of[selfView]()}},
+		{method: "GET", path: "/v1/api-keys/customers", serve: (*api).customers, id: "listCustomersInUse", tag: "API keys",
+			summary: "List the customers that API keys are confined to", description: "Of the keys that the caller sees, deleted ones aside.",
+			query: []parameter{
+				{name: "search", maxLength: 64, text: "Only ids with this text in them, in any letter case."},
+				{name: "limit", minimum: 1, maximum: 1000, text: "How many at most. Default: 100."},
+			},
+			status: http.StatusOK, answer: answerSchema{text: "The customers, in order of their ids.", data: of[[]customerView]()}},
 		{method: "POST", path: "/v1/api-keys/verify", serve: (*api).verify, id: "verifyKey", tag: "API keys",
 			summary: "Check a key", description: "Is this key good for this method and path on this environment? Nothing is counted. A key that the caller may not see gives the same answer as one that does not exist.",
 			body: of[verifyKey](), bodyNeeded: true,
@@ -89,5 +98,11 @@ func canonicalOperations() []operation {
 		{method: "GET", path: "/v1/permissions", serve: (*api).permissions, id: "listPermissions", tag: "API keys",
 			summary: "List the permissions that a key can hold", description: "Any live key may ask.",
 			status: http.StatusOK, answer: answerSchema{text: "The catalogue.", data: of[[]permissionView](), meta: of[catalogueMeta]()}},
+		{method: "GET", path: "/v1/routes", serve: (*api).routes, id: "listRoutes", tag: "About",
+			summary: "List the routes of this API", description: "With what each asks for. Any live key may ask.",
+			status: http.StatusOK, answer: answerSchema{text: "The route table, by path and method.", data: of[[]routeView](), meta: of[catalogueMeta]()}},
+		{method: "GET", path: "/v1/account", serve: (*api).account, id: "getAccount", tag: "About",
+			summary: "Show the caller's account",
+			status:  http.StatusOK, answer: answerSchema{text: "The account.", data: of[ownAccountView]()}},
 	}
 }

@@ -16,6 +16,14 @@ const idPrefix = "key_"
 
 func keyID(id apikey.ID) string { return idPrefix + string(id) }
 
+// knownID is a key's id for a field that is null where there is none.
+func knownID(id apikey.ID) *string {
+	if id == "" {
+		return nil
+	}
+	return known(keyID(id))
+}
+
 // KeyID is a key's id as clients know it, for what is told to others.
 func KeyID(id apikey.ID) string { return keyID(id) }
 
@@ -30,13 +38,14 @@ type keyView struct {
 	KeyPrefix    string      `json:"keyPrefix" example:"mk_a1b****" doc:"Masked prefix of the key."`
 	Plan         string      `json:"plan" doc:"Plan that the rate limit comes from."`
 	RateLimit    int         `json:"rateLimit" minimum:"1" maximum:"100000000" doc:"Requests allowed in any 60 seconds."`
+	RateUsed     count       `json:"rateUsed" doc:"Requests of the last 60 seconds, as rateLimit counts them."`
 	Limits       []limitView `json:"limits" doc:"Further limits of the key beside rateLimit. A request that any limit refuses counts in none."`
 	Quota        *quotaView  `json:"quota" nullable:"true" doc:"Requests that the key may make in a calendar month; null: no quota."`
 	LastUsed     *instant    `json:"lastUsed" nullable:"true" doc:"When the key was last used; null: never."`
 	CreatedAt    instant     `json:"createdAt"`
 	ExpirationTs *instant    `json:"expirationTs" nullable:"true" doc:"When the key expires; null: never."`
 
-	Number              int64    `json:"number" minimum:"1" maximum:"9007199254740991" doc:"The key's id on the account face."`
+	Number              int64    `json:"number" minimum:"0" maximum:"9007199254740991" doc:"The key's id on the account face; 0: a session, which has none."`
 	Environment         string   `json:"environment" enum:"production,staging,development" doc:"The only environment that the key works in."`
 	Status              string   `json:"status" enum:"active,scheduled,inactive,expired,revoked" doc:"scheduled: it works from notBefore on. inactive: switched off for now. revoked: deleted for good."`
 	Permissions         []string `json:"permissions" doc:"What the key may do, as resource:action."`
@@ -55,6 +64,7 @@ type keyView struct {
 	PreviousSecretUntil *instant `json:"previousSecretUntil" nullable:"true" doc:"Until when the secret before the last regenerate still works; null: it does not."`
 	DeletedAt           *instant `json:"deletedAt" nullable:"true"`
 	CreatedBy           *string  `json:"createdBy" nullable:"true" doc:"keyId of the key that created this one; null: an administrator."`
+	SessionOf           *string  `json:"sessionOf" nullable:"true" doc:"keyId of the key that this session was made with; null: it is no session."`
 }
 
 // issuedKeyView is a key just issued: the one time that its plaintext is shown.
@@ -161,13 +171,14 @@ type patchKey struct {
 	ExpirationTs   optional[instant]   `json:"expirationTs,omitempty" doc:"When the key expires, 365 days from now at most. null: never."`
 	IsActive       *bool               `json:"isActive,omitempty" doc:"false is revoke, true is activate."`
 	IsPrimary      *bool               `json:"isPrimary,omitempty" doc:"true takes the mark from the present primary key."`
+	EndGrace       *bool               `json:"endGrace,omitempty" enum:"true" doc:"true: the secret before the last regenerate stops now. Without such a grace it changes nothing."`
 }
 
 func (b *patchKey) patch() keys.Patch {
 	p := keys.Patch{
 		Name: b.Name, Permissions: b.Permissions, Customers: b.Customers, Networks: b.Networks, Owner: b.Owner, Plan: b.Plan,
 		RateLimit: b.RateLimit.int(), ExpirationDays: b.ExpirationDays.value.int(),
-		Active: b.IsActive, Primary: b.IsPrimary,
+		Active: b.IsActive, Primary: b.IsPrimary, EndGrace: b.EndGrace != nil,
 	}
 	if b.Limits != nil {
 		p.Limits = new(b.Limits.named())
@@ -199,7 +210,7 @@ type noFields struct{}
 func (a *api) view(k *keys.Key, now time.Time) keyView {
 	v := keyView{
 		KeyID: keyID(k.ID), Name: k.Name, KeyPrefix: apikey.Mask(k.Secret.Prefix, k.ID), Plan: k.Plan, RateLimit: k.RateLimit,
-		Limits: limitViews(k.Limits), Quota: viewQuota(k.Quota),
+		RateUsed: count(k.Used.Minute), Limits: limitViews(k), Quota: viewQuota(k),
 		LastUsed: moment(k.LastUsed), CreatedAt: instant(k.CreatedAt), ExpirationTs: moment(k.ExpiresAt),
 		Number: k.Number, Environment: string(k.Environment), Status: string(k.Status(now)),
 		Permissions: k.Permissions, PermissionLabels: a.labels(k.Permissions), Customers: k.Customers, Owner: k.Owner,
@@ -209,9 +220,6 @@ func (a *api) view(k *keys.Key, now time.Time) keyView {
 	if now.Before(k.Previous.Until) {
 		v.PreviousSecretUntil = moment(k.Previous.Until)
 	}
-	if k.CreatedBy != "" {
-		by := keyID(k.CreatedBy)
-		v.CreatedBy = &by
-	}
+	v.CreatedBy, v.SessionOf = knownID(k.CreatedBy), knownID(k.Parent)
 	return v
 }

@@ -2,15 +2,21 @@ package httpapi
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/limit"
 )
 
 func TestLimitsAndQuotaAreSetShownChangedAndTakenAway(t *testing.T) {
 	w := newWorld(t, "{}")
-	hour := func(n float64) map[string]any { return map[string]any{"window": "hour", "requests": n} }
-	day := func(n float64) map[string]any { return map[string]any{"window": "day", "requests": n} }
-	quota := func(n, day float64) map[string]any { return map[string]any{"requests": n, "refillDay": day} }
+	hour := func(n float64) map[string]any { return map[string]any{"window": "hour", "requests": n, "used": 0.0} }
+	day := func(n float64) map[string]any { return map[string]any{"window": "day", "requests": n, "used": 0.0} }
+	quota := func(n, day float64) map[string]any {
+		return map[string]any{"requests": n, "refillDay": day, "used": 0.0}
+	}
 	created, _ := w.root.create(`{"name":"a","limits":[{"window":"day","requests":5000},{"requests":1e3,"window":"hour"}],"quota":{"requests":10000}}`)
 	check := func(what string, got map[string]any, limits []any, quota any) {
 		t.Helper()
@@ -84,9 +90,24 @@ func trimPosition(field string) string {
 func TestTheHolderSeesItsLimits(t *testing.T) {
 	w := newWorld(t, "{}")
 	_, c := w.root.create(`{"name":"a","permissions":["customers:read"],"limits":[{"window":"day","requests":9}],"quota":{"requests":3,"refillDay":2}}`)
-	got := c.do("GET", "/v1/api-keys/self", "").want(200).data()
-	want := []any{[]any{map[string]any{"window": "day", "requests": 9.0}}, map[string]any{"requests": 3.0, "refillDay": 2.0}}
-	if d := cmp.Diff(want, []any{got["limits"], got["quota"]}); d != "" {
-		t.Errorf("limits and quota (-want +got):\n%s", d)
+	var m keys.Windows
+	m.Minute = m.Minute.Count(m.Minute.SlotAt(limit.Minute, w.clock()), 2)
+	m.Hour = m.Hour.Count(m.Hour.SlotAt(limit.Hour, w.clock()), 99) // of no limit that it has
+	m.Day = m.Day.Count(m.Day.SlotAt(limit.Day, w.clock()), 4)
+	m.Month = m.Month.Count(m.Month.PeriodAt(w.clock(), 2), 3)
+	w.windows[c.key.ID()] = m
+	want := []any{2.0, []any{map[string]any{"window": "day", "requests": 9.0, "used": 4.0}}, map[string]any{"requests": 3.0, "refillDay": 2.0, "used": 3.0}}
+	for who, got := range map[string]map[string]any{
+		"the holder":  c.do("GET", "/v1/api-keys/self", "").want(200).data(),
+		"its manager": w.root.do("GET", c.path(""), "").want(200).data(),
+		"a list":      w.root.do("GET", "/v1/api-keys?search="+string(c.key.ID()), "").want(200).object()["data"].([]any)[0].(map[string]any),
+	} {
+		if d := cmp.Diff(want, []any{got["rateUsed"], got["limits"], got["quota"]}); d != "" {
+			t.Errorf("use of limits and quota, for %s (-want +got):\n%s", who, d)
+		}
+	}
+	w.advance(time.Minute + 5*time.Second)
+	if got := c.do("GET", "/v1/api-keys/self", "").want(200).data()["rateUsed"]; got != 0.0 {
+		t.Errorf("a minute later %v requests of the last 60 seconds, want none", got)
 	}
 }

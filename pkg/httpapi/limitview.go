@@ -9,18 +9,18 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
-// limitView is one of a key's limits beside rateLimit, in requests and in answers.
-type limitView struct {
+// limitBody is one of a key's limits beside rateLimit in a request.
+type limitBody struct {
 	Window   string  `json:"window" enum:"hour,day" doc:"hour: any 3,600 seconds. day: any 86,400 seconds."`
 	Requests integer `json:"requests" minimum:"1" maximum:"1000000000"`
 }
 
 // limitList is the limits of a request.
-type limitList []limitView
+type limitList []limitBody
 
 // UnmarshalJSON reads a list of limits and nothing that is not of one.
 func (l *limitList) UnmarshalJSON(text []byte) error {
-	return json.Unmarshal(text, (*[]limitView)(l), json.RejectUnknownMembers(true))
+	return json.Unmarshal(text, (*[]limitBody)(l), json.RejectUnknownMembers(true))
 }
 
 func (limitList) expectation() string {
@@ -35,13 +35,20 @@ func (l limitList) named() []keys.NamedLimit {
 	return list
 }
 
-func limitViews(l keys.Limits) []limitView {
+// limitView is the same in an answer.
+type limitView struct {
+	Window   string `json:"window" enum:"hour,day" doc:"hour: any 3,600 seconds. day: any 86,400 seconds."`
+	Requests int    `json:"requests" minimum:"1" maximum:"1000000000"`
+	Used     count  `json:"used" doc:"How many of them are in use now, as the limit counts them."`
+}
+
+func limitViews(k *keys.Key) []limitView {
 	list := []limitView{}
-	if l.Hour > 0 {
-		list = append(list, limitView{keys.WindowHour, integer(l.Hour)})
+	if k.Limits.Hour > 0 {
+		list = append(list, limitView{keys.WindowHour, k.Limits.Hour, count(k.Used.Hour)})
 	}
-	if l.Day > 0 {
-		list = append(list, limitView{keys.WindowDay, integer(l.Day)})
+	if k.Limits.Day > 0 {
+		list = append(list, limitView{keys.WindowDay, k.Limits.Day, count(k.Used.Day)})
 	}
 	return list
 }
@@ -73,8 +80,9 @@ func (q *quotaBody) quota() *keys.Quota {
 
 // quotaView is a quota in an answer.
 type quotaView struct {
-	Requests  int `json:"requests" minimum:"1" maximum:"1000000000"`
-	RefillDay int `json:"refillDay" minimum:"1" maximum:"28" doc:"The month begins on that day, at 00:00 UTC."`
+	Requests  int   `json:"requests" minimum:"1" maximum:"1000000000"`
+	RefillDay int   `json:"refillDay" minimum:"1" maximum:"28" doc:"The month begins on that day, at 00:00 UTC."`
+	Used      count `json:"used" doc:"How many of them the present month has had."`
 }
 
 // Schema is that of the struct, in place: huma lets no reference be null.
@@ -83,9 +91,9 @@ func (quotaView) Schema(r huma.Registry) *huma.Schema {
 	return huma.SchemaFromType(r, of[plain]())
 }
 
-func viewQuota(q keys.Quota) *quotaView {
-	if q == (keys.Quota{}) {
+func viewQuota(k *keys.Key) *quotaView {
+	if k.Quota == (keys.Quota{}) {
 		return nil
 	}
-	return &quotaView{q.Requests, q.RefillDay}
+	return &quotaView{k.Quota.Requests, k.Quota.RefillDay, count(k.Used.Month)}
 }

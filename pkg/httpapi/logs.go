@@ -20,6 +20,7 @@ type requestView struct {
 	RequestID   string  `json:"requestId" doc:"What the client was told."`
 	Time        instant `json:"time" doc:"When API Gateway took the request in."`
 	KeyID       string  `json:"keyId" pattern:"^key_[0-9A-Za-z]{8}$" example:"key_8fQ2mZ0a"`
+	KeyName     *string `json:"keyName" nullable:"true" doc:"The key's name now, of a session that of its key and (session); null: not known." example:"Main Website Integration"`
 	Environment string  `json:"environment" enum:"production,staging,development" doc:"Of the key."`
 	Generation  *count  `json:"generation" nullable:"true" doc:"Which of the key's secrets was presented, from 1; null: it was refused before that mattered."`
 	Method      *string `json:"method" nullable:"true" doc:"null here and below: not known, or not yet." example:"GET"`
@@ -32,9 +33,9 @@ type requestView struct {
 	Refused     *string `json:"refused" nullable:"true" doc:"Why the authorizer or the guard refused it; null: neither did." example:"rate_limited"`
 }
 
-func viewRequest(r *usage.Request) requestView {
+func viewRequest(r *usage.Request, name *string) requestView {
 	v := requestView{
-		ID: r.ID, RequestID: r.RequestID, Time: instant(r.Time), KeyID: keyID(r.KeyID), Environment: string(r.Environment),
+		ID: r.ID, RequestID: r.RequestID, Time: instant(r.Time), KeyID: keyID(r.KeyID), KeyName: name, Environment: string(r.Environment),
 		Generation: known(count(r.Generation)), Method: known(r.Method), Route: known(r.Route), Permission: known(r.Permission),
 		Status: known(r.Status), SourceIP: known(r.SourceIP), UserAgent: known(r.UserAgent), Refused: known(r.Refused),
 	}
@@ -89,21 +90,29 @@ func (a *api) requests(c *call, id apikey.ID) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if c.wantsCSV() {
-		return requestSheet(log.Requests).download("requests.csv", c.following(log.Next)), nil
+	ids := make([]apikey.ID, len(log.Requests))
+	for i := range log.Requests {
+		ids[i] = log.Requests[i].KeyID
+	}
+	name, err := a.names(c, ids)
+	if err != nil {
+		return reply{}, err
 	}
 	data := make([]requestView, len(log.Requests))
 	for i := range log.Requests {
-		data[i] = viewRequest(&log.Requests[i])
+		data[i] = viewRequest(&log.Requests[i], name(ids[i]))
+	}
+	if c.wantsCSV() {
+		return requestSheet(data).download("requests.csv", c.following(log.Next)), nil
 	}
 	return ok(http.StatusOK, data, pageMeta{log.Next}, c.following(log.Next)), nil
 }
 
-func requestSheet(rows []usage.Request) *sheet {
+func requestSheet(rows []requestView) *sheet {
 	s := newSheet("time", "keyId", "environment", "generation", "method", "route", "permission", "status", "latencyMs",
-		"sourceIp", "userAgent", "refused", "requestId", "id")
+		"sourceIp", "userAgent", "refused", "requestId", "id", "keyName")
 	for i := range rows {
-		r := viewRequest(&rows[i])
+		r := &rows[i]
 		s.time(time.Time(r.Time))
 		s.text(r.KeyID)
 		s.text(r.Environment)
@@ -118,14 +127,18 @@ func requestSheet(rows []usage.Request) *sheet {
 		s.optional(r.Refused)
 		s.text(r.RequestID)
 		s.text(r.ID)
+		s.optional(r.KeyName)
 		s.end()
 	}
 	return s
 }
 
 var (
-	keyIDForm  = regexp.MustCompile(`^key_[0-9A-Za-z]{8}$`)
-	statusForm = regexp.MustCompile(`^([1-5][0-9]{2}|[1-5]xx)$`)
+	keyIDForm      = regexp.MustCompile(`^key_[0-9A-Za-z]{8}$`)
+	keyIDsForm     = regexp.MustCompile(`^key_[0-9A-Za-z]{8}(,key_[0-9A-Za-z]{8})*$`)
+	permissionForm = regexp.MustCompile(`^[a-z0-9_]+:[a-z0-9_]+$`)
+	customerForm   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	statusForm     = regexp.MustCompile(`^([1-5][0-9]{2}|[1-5]xx)$`)
 )
 
 var (

@@ -64,17 +64,17 @@ func TestARequestsRowIsWholeAndNullWhereNothingIsKnown(t *testing.T) {
 		*r = usage.Request{ID: r.ID, RequestID: r.RequestID, Time: r.Time, KeyID: r.KeyID, AccountID: r.AccountID, Environment: r.Environment, Status: 401, Refused: "expired"}
 	})
 	want := `{"success":true,"meta":{},"data":[
-		{"id":"whole","requestId":"req-whole","time":"2026-01-15T10:29:00.000Z","keyId":"K","environment":"staging","generation":1,
+		{"id":"whole","requestId":"req-whole","time":"2026-01-15T10:29:00.000Z","keyId":"K","keyName":"a","environment":"staging","generation":1,
 		 "method":"GET","route":"/v1/customers/{customerId}","permission":"customers:read","status":429,"latencyMs":12,
 		 "sourceIp":"192.0.2.1","userAgent":"curl/8.5","refused":"rate_limited"},
-		{"id":"half","requestId":"req-half","time":"2026-01-15T10:28:00.000Z","keyId":"K","environment":"staging","generation":null,
+		{"id":"half","requestId":"req-half","time":"2026-01-15T10:28:00.000Z","keyId":"K","keyName":"a","environment":"staging","generation":null,
 		 "method":null,"route":null,"permission":null,"status":401,"latencyMs":null,"sourceIp":null,"userAgent":null,"refused":"expired"}]}`
 	golden(t, "of the key", w.root.do("GET", k.path("/requests"), ""), want, names{"K": k})
 	golden(t, "of all", w.root.do("GET", "/v1/logs", ""), want, names{"K": k})
 	sheet := w.root.do("GET", k.path("/requests?format=csv"), "").want(200)
-	if got, want := sheet.Body.String(), strings.ReplaceAll(`"time","keyId","environment","generation","method","route","permission","status","latencyMs","sourceIp","userAgent","refused","requestId","id"`+"\r\n"+
-		`"2026-01-15T10:29:00.000Z","K","staging",1,"GET","/v1/customers/{customerId}","customers:read",429,12,"192.0.2.1","curl/8.5","rate_limited","req-whole","whole"`+"\r\n"+
-		`"2026-01-15T10:28:00.000Z","K","staging",,,,,401,,,,"expired","req-half","half"`+"\r\n", `"K"`, `"`+keyID(k.key.ID())+`"`); got != want {
+	if got, want := sheet.Body.String(), strings.ReplaceAll(`"time","keyId","environment","generation","method","route","permission","status","latencyMs","sourceIp","userAgent","refused","requestId","id","keyName"`+"\r\n"+
+		`"2026-01-15T10:29:00.000Z","K","staging",1,"GET","/v1/customers/{customerId}","customers:read",429,12,"192.0.2.1","curl/8.5","rate_limited","req-whole","whole","a"`+"\r\n"+
+		`"2026-01-15T10:28:00.000Z","K","staging",,,,,401,,,,"expired","req-half","half","a"`+"\r\n", `"K"`, `"`+keyID(k.key.ID())+`"`); got != want {
 		t.Errorf("sheet\n%s\nwant\n%s", got, want)
 	}
 }

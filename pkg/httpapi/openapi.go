@@ -30,6 +30,9 @@ func openAPI(operations []operation, table *route.Table, settings *config.Settin
 	return json.Marshal(d.api)
 }
 
+// consoleFunction serves files for a browser, which are no part of the API.
+const consoleFunction = "console"
+
 func describe(operations []operation, table *route.Table, settings *config.Settings) (*document, error) {
 	d := &document{
 		registry: huma.NewMapRegistry("#/components/schemas/", schemaName),
@@ -60,6 +63,9 @@ func describe(operations []operation, table *route.Table, settings *config.Setti
 		}
 	}
 	for _, rt := range table.Routes() {
+		if rt.Function == consoleFunction {
+			continue
+		}
 		if !slices.ContainsFunc(operations, func(o operation) bool { return o.method == rt.Method && o.path == rt.Path }) {
 			d.other(rt)
 		}

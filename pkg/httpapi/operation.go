@@ -58,7 +58,7 @@ func of[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 // operations is the list. A test holds it against the management rows of the route table.
 func operations() []operation {
-	return slices.Concat(canonicalOperations(), usageOperations(), logOperations(), alertOperations(), webhookOperations(), accountOperations(), publicOperations())
+	return slices.Concat(canonicalOperations(), sessionOperations(), auditOperations(), usageOperations(), logOperations(), alertOperations(), webhookOperations(), accountOperations(), publicOperations())
 }
 
 // envelope is the canonical face's answer.

@@ -22,6 +22,7 @@ type selfView struct {
 	Networks         []string    `json:"networks" doc:"Networks that the key may be used from, in CIDR notation; empty: anywhere."`
 	Plan             string      `json:"plan"`
 	RateLimit        int         `json:"rateLimit" minimum:"1" maximum:"100000000" doc:"Requests allowed in any 60 seconds."`
+	RateUsed         count       `json:"rateUsed" doc:"Requests of the last 60 seconds, as rateLimit counts them."`
 	Limits           []limitView `json:"limits" doc:"Further limits beside rateLimit."`
 	Quota            *quotaView  `json:"quota" nullable:"true" doc:"Requests allowed in a calendar month; null: no quota."`
 	RequestCount     int64       `json:"requestCount" minimum:"0" maximum:"9007199254740991"`
@@ -29,6 +30,7 @@ type selfView struct {
 	CreatedAt        instant     `json:"createdAt"`
 	RotatedAt        *instant    `json:"rotatedAt" nullable:"true"`
 	ExpirationTs     *instant    `json:"expirationTs" nullable:"true" doc:"When the key expires; null: never."`
+	SessionOf        *string     `json:"sessionOf" nullable:"true" doc:"keyId of the key that this session was made with; null: it is no session."`
 	SecretUntil      *instant    `json:"secretUntil" nullable:"true" doc:"The secret presented was replaced and stops working then; null: it is the present one."`
 }
 
@@ -44,8 +46,8 @@ func (a *api) self(c *call) (reply, error) {
 		KeyID: keyID(k.ID), Name: k.Name, KeyPrefix: apikey.Mask(c.caller.Credential.Prefix(), k.ID),
 		Environment: string(k.Environment), Status: string(k.Status(c.now)),
 		Permissions: k.Permissions, PermissionLabels: a.labels(k.Permissions), Customers: k.Customers, Networks: k.Networks,
-		Plan: k.Plan, RateLimit: k.RateLimit, Limits: limitViews(k.Limits), Quota: viewQuota(k.Quota), RequestCount: k.Requests, LastUsed: moment(k.LastUsed),
+		Plan: k.Plan, RateLimit: k.RateLimit, RateUsed: count(k.Used.Minute), Limits: limitViews(&k), Quota: viewQuota(&k), RequestCount: k.Requests, LastUsed: moment(k.LastUsed),
 		CreatedAt: instant(k.CreatedAt), RotatedAt: moment(k.RotatedAt), ExpirationTs: moment(k.ExpiresAt),
-		SecretUntil: moment(c.caller.GraceUntil),
+		SessionOf: knownID(k.Parent), SecretUntil: moment(c.caller.GraceUntil),
 	}, nil, nil), nil
 }

@@ -1,11 +1,14 @@
 package httpapi
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 )
 
@@ -136,9 +139,9 @@ func generations(m map[int64]int64) []generationView {
 // accountUsageView is a row of numbers for each key, for lists with a sparkline.
 type accountUsageView struct {
 	Starts   []instant    `json:"starts" doc:"Start of each bucket of the range, in order."`
-	Requests count        `json:"requests" doc:"All requests of all these keys."`
+	Requests count        `json:"requests" doc:"All requests of the keys below."`
 	Buckets  []count      `json:"buckets" doc:"The same, one number for each bucket."`
-	Keys     []keyRowView `json:"keys" doc:"One row for each key that the caller sees; deleted ones if they did anything in the range."`
+	Keys     []keyRowView `json:"keys" doc:"One row for each key that the caller sees, or for each of keyIds; deleted ones if they did anything in the range. Sessions have none."`
 }
 
 type keyRowView struct {
@@ -148,7 +151,13 @@ type keyRowView struct {
 }
 
 func (a *api) accountUsage(c *call) (reply, error) {
-	u, err := a.cfg.Usage.Account(c.Context(), c.caller, c.span())
+	var only []apikey.ID
+	if named := c.query.Get("keyIds"); named != "" { // checked with the other parameters
+		for id := range strings.SplitSeq(named, ",") {
+			only = append(only, apikey.ID(strings.TrimPrefix(id, idPrefix)))
+		}
+	}
+	u, err := a.cfg.Usage.Account(c.Context(), c.caller, c.span(), only...)
 	if err != nil {
 		return reply{}, err
 	}
@@ -287,8 +296,9 @@ func usageOperations() []operation {
 		{method: "GET", path: "/v1/usage", serve: (*api).accountUsage, id: "getUsage", tag: "Usage",
 			summary:     "Count the requests of every API key",
 			description: "One row of numbers for each key that the caller sees, for a list with sparklines.",
-			query:       span("At most 48 hours, or 31 days."),
-			status:      http.StatusOK, answer: answerSchema{text: "What the keys did.", data: of[accountUsageView](), meta: of[rangeMeta](), csv: true}},
+			query: append(span("At most 48 hours, or 31 days."), parameter{name: "keyIds", form: keyIDsForm, expect: "must be the keyIds of keys, with commas between them",
+				text: fmt.Sprintf("Only these keys, %d at most, by keyId with commas between them. One that the caller does not see is left out.", usage.MaxNamed)}),
+			status: http.StatusOK, answer: answerSchema{text: "What the keys did.", data: of[accountUsageView](), meta: of[rangeMeta](), csv: true}},
 		{method: "GET", path: "/v1/api-keys/{id}/advice", serve: (*api).advice, id: "getKeyAdvice", tag: "Usage",
 			summary:     "Say what an API key could do without",
 			description: "When each of its permissions was last used, the narrower set that would have been enough, whether the key is used at all and whether its secret is old. patch is a body for PATCH /v1/api-keys/{id} as it is.",

@@ -35,7 +35,7 @@ const (
 
 type verdictView struct {
 	Valid      bool      `json:"valid"`
-	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,network_scope,malformed,unknown_key,wrong_secret,inactive,expired,not_yet_valid,wrong_environment,canary"`
+	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,network_scope,malformed,unknown_key,wrong_secret,inactive,expired,not_yet_valid,wrong_environment,canary,session_ended"`
 	KeyID      *string   `json:"keyId" nullable:"true" doc:"null: unknown, or not the caller's to see."`
 	Rule       *ruleView `json:"rule,omitempty" doc:"The route that decides; absent: there is none."`
 	Permission *string   `json:"permission" nullable:"true" doc:"What the route asks for; null: nothing, or there is no route."`

@@ -193,6 +193,7 @@ func TestSelfShowsTheHolderItsOwnKey(t *testing.T) {
 		"permissions": []any{"customers:read"}, "permissionLabels": []any{"Customer Read"}, "customers": []any{}, "networks": []any{},
 		"plan": "free", "rateLimit": 20.0, "limits": []any{}, "quota": nil, "requestCount": 1.0, "lastUsed": "2026-01-15T10:30:00.000Z",
 		"createdAt": "2026-01-15T10:30:00.000Z", "rotatedAt": nil, "expirationTs": "2026-02-14T10:30:00.000Z", "secretUntil": nil,
+		"rateUsed": 1.0, "sessionOf": nil,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

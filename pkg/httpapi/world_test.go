@@ -46,7 +46,8 @@ type world struct {
 	log      *bytes.Buffer
 	root     client
 	ring     *apikey.Ring
-	batches  int // of log lines
+	batches  int                        // of log lines
+	windows  map[apikey.ID]keys.Windows // what meters have counted, in place of the memory store's
 
 	mu  sync.Mutex
 	now time.Time
@@ -93,6 +94,23 @@ func (s *webhookStore) CreateEndpoint(ctx context.Context, e webhook.Endpoint) e
 	return s.Store.CreateEndpoint(ctx, e)
 }
 
+// windowed is the store with the world's windows.
+type windowed struct {
+	*keystest.Memory
+	w *world
+}
+
+func (s windowed) Windows(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Usage, error) {
+	use, err := s.Memory.Windows(ctx, ids)
+	for id, u := range use {
+		if m, ok := s.w.windows[id]; ok {
+			u.Windows = m
+			use[id] = u
+		}
+	}
+	return use, err
+}
+
 // peppers is a ring that never changes.
 type peppers struct{ ring *apikey.Ring }
 
@@ -116,10 +134,11 @@ func newWorld(t *testing.T, preset string) *world {
 	w := &world{
 		t: t, store: keystest.NewMemory(), usage: usagetest.NewMemory(), alerts: alerttest.NewMemory(),
 		webhooks: &webhookStore{Store: webhooktest.NewMemory()},
+		windows:  map[apikey.ID]keys.Windows{},
 		log:      &bytes.Buffer{}, ring: r, now: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
 	}
 	w.service = keys.NewService(keys.Config{
-		Store: w.store, Peppers: peppers{r}, Settings: settings, Known: table.KnownPermission, Clock: w.clock,
+		Store: windowed{w.store, w}, Peppers: peppers{r}, Settings: settings, Known: table.KnownPermission, Clock: w.clock,
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 	prefixes := apikey.Prefixes{}

@@ -66,7 +66,7 @@ func (r *Reports) Advice(ctx context.Context, c keys.Caller, ref keys.Ref) (Advi
 		return a, nil
 	}
 	used := slices.Collect(maps.Keys(p.Permissions))
-	if k.ID == c.KeyID {
+	if k.ID == c.Holder() {
 		used = append(used, keys.PermissionRead) // for this very request, whose line is still to come
 	}
 	if enough := narrow(k.Permissions, used, r.cfg.Table); !keys.HoldsAll(enough, k.Permissions) {

@@ -2,16 +2,18 @@ package usage
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 )
 
-// AccountUsage is what the keys that a caller sees did: one row of numbers for each.
+// AccountUsage is what keys that a caller sees did: one row of numbers for each. The sums
+// are of these rows. A session has none, and what it did is in nobody's.
 type AccountUsage struct {
 	Range    Range
 	Keys     []KeyRow // in order of Key.Number; a deleted key only if it did anything
-	Buckets  []int64  // requests of all of them
+	Buckets  []int64  // requests of all of them together
 	Requests int64    // in all
 }
 
@@ -22,18 +24,40 @@ type KeyRow struct {
 	Requests int64    // their sum
 }
 
-// Account reports the use of every key that the caller sees.
-func (r *Reports) Account(ctx context.Context, c keys.Caller, q Range) (AccountUsage, error) {
-	list, err := r.cfg.Keys.Visible(ctx, c)
+// MaxNamed is how many keys Account can be asked for by name.
+const MaxNamed = 100
+
+// Account reports the use of every key that the caller sees; with only, of those that it
+// names, reading no more than these. One that the caller does not see is as if it were not
+// named.
+func (r *Reports) Account(ctx context.Context, c keys.Caller, q Range, only ...apikey.ID) (AccountUsage, error) {
+	var list []keys.Key
+	var err error
+	if len(only) == 0 {
+		list, err = r.cfg.Keys.Visible(ctx, c)
+	} else {
+		list, err = r.cfg.Keys.Some(ctx, c, only[:min(len(only), MaxNamed)])
+	}
 	if err != nil {
 		return AccountUsage{}, err
 	}
-	q, err = q.resolve(r.now(), accountBounds)
-	if err != nil {
+	if q, err = q.resolve(r.now(), accountBounds); err != nil {
 		return AccountUsage{}, err
 	}
+	if len(only) > MaxNamed {
+		return AccountUsage{}, invalid("keyIds", fmt.Sprintf("must be at most %d", MaxNamed))
+	}
+	var counts []Count
 	from, to := q.days()
-	counts, err := r.cfg.Store.AccountDays(ctx, c.AccountID, from, to)
+	if len(only) == 0 {
+		counts, err = r.cfg.Store.AccountDays(ctx, c.AccountID, from, to)
+	} else {
+		ids := make([]apikey.ID, len(list))
+		for i := range list {
+			ids[i] = list[i].ID
+		}
+		counts, err = r.cfg.Store.Days(ctx, c.AccountID, ids, from, to)
+	}
 	if err != nil {
 		return AccountUsage{}, err
 	}

@@ -31,6 +31,11 @@
 // its lines, counter.go carries that out, profile.go joins; the other way round, report*.go
 // and advice.go read what was counted.
 //
+// A session (package keys) is counted as the key that it is: its rows are in the request
+// log of the account and its counts are its own. It is in no list of keys, though, so no
+// report has a row for it, and neither the sums of an account nor the counts of its parent
+// hold what it did.
+//
 // The second witness is the guard: its meter counts what it let through. [Totals.Admitted]
 // is what it must have counted by the logs, and the difference is shown as drift. Of a key
 // whose requests are leased, the meter may lack up to 63 for each process that has ended

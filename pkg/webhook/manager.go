@@ -84,7 +84,7 @@ func (m *Manager) Create(ctx context.Context, c keys.Caller, in Input) (e Endpoi
 	now := m.now()
 	e = Endpoint{
 		ID: newID(), AccountID: c.AccountID, Version: 1, URL: in.URL, Description: in.Description, Kinds: in.Kinds,
-		Active: in.Active, CreatedBy: c.KeyID, CreatedAt: now, UpdatedAt: now,
+		Active: in.Active, CreatedBy: c.Holder(), CreatedAt: now, UpdatedAt: now,
 	}
 	if err := m.validate(&e); err != nil {
 		return Endpoint{}, "", err
