@@ -50,6 +50,7 @@ export function usePlace(): Place {
   useEffect(() => {
     const moved = () => set(parse(location.hash));
     addEventListener("hashchange", moved);
+    moved(); // a part of the page may have gone on before the page listened
     return () => removeEventListener("hashchange", moved);
   }, []);
   return place;
