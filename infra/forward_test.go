@@ -41,6 +41,18 @@ func TestUpstreamsAreReachedByOneFunctionThatMayInvokeNoOthers(t *testing.T) {
 	}
 }
 
+// What an upstream answers is passed on as it is.
+func TestAnswersAreCompressedWhereNoUpstreamsAre(t *testing.T) {
+	for label, c := range map[string]struct {
+		tp   *template
+		want any
+	}{"with upstreams": {forwarding(), nil}, "without": {defaults(), 1024.0}} {
+		if got := c.tp.one(t, "AWS::ApiGateway::RestApi", "Api").Properties["MinimumCompressionSize"]; got != c.want {
+			t.Errorf("%s: answers are compressed from %v bytes, want %v", label, got, c.want)
+		}
+	}
+}
+
 // Bodies are bytes where upstreams are; then the answer to OPTIONS must be told that its
 // own is text. Elsewhere nothing is changed.
 func TestBodiesAreBinaryWhereUpstreamsAre(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 
+	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
 	"github.com/aws/jsii-runtime-go"
 )
@@ -24,6 +25,9 @@ func (s *stack) makeAPI() {
 	}
 	if types := s.d.Table.BinaryMediaTypes(); types != nil {
 		p.BinaryMediaTypes = texts(types...)
+	}
+	if size := s.d.Table.CompressFrom(); size > 0 {
+		p.MinCompressionSize = awscdk.Size_Bytes(jsii.Number(size))
 	}
 	if s.d.AccountLogRole {
 		p.CloudWatchRoleRemovalPolicy = s.lasting()

@@ -170,6 +170,7 @@ func refuse(w http.ResponseWriter, r *http.Request, p httpapi.Problem) {
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", f.cache)
 	w.Header().Set("ETag", f.etag)
+	w.Header().Set("Vary", "Accept-Encoding") // API Gateway compresses, and does not add this
 	if slices.ContainsFunc(r.Header.Values("If-None-Match"), f.matches) {
 		w.WriteHeader(http.StatusNotModified)
 		return

@@ -121,8 +121,8 @@ func TestFilesAreServedUnpackedWithTheirTypes(t *testing.T) {
 		if a.status != 200 || got != want {
 			t.Errorf("%s = %d %+v, want 200 %+v", path, a.status, got, want)
 		}
-		if a.header.Get("Content-Encoding") != "" {
-			t.Errorf("%s: Content-Encoding %q: compressing is API Gateway's", path, a.header.Get("Content-Encoding"))
+		if a.header.Get("Content-Encoding") != "" || a.header.Get("Vary") != "Accept-Encoding" {
+			t.Errorf("%s: Content-Encoding %q, Vary %q: compressing is API Gateway's", path, a.header.Get("Content-Encoding"), a.header.Get("Vary"))
 		}
 	}
 }

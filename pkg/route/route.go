@@ -163,6 +163,23 @@ func (t *Table) BinaryMediaTypes() []string {
 	return nil
 }
 
+// CompressFrom is the size in bytes from which API Gateway is to compress answers
+// (minimumCompressionSize); 0: not at all. What is smaller fits into a packet or two.
+//
+// Where there is an upstream it compresses nothing. Nobody knows what that answers: a part
+// of a file, an ETag that says "these bytes", an archive, and all of it would be changed on
+// its way; and API Gateway takes compressed request bodies apart, too, with a setting like
+// this one, while the upstream is told that they are compressed.
+//
+// Compression gives no secret away by an answer's length (CRIME, BREACH): nobody but the
+// key's holder can have the answer made, since no browser adds a key by itself.
+func (t *Table) CompressFrom() int {
+	if t.BinaryMediaTypes() != nil {
+		return 0
+	}
+	return 1024
+}
+
 // Functions lists the functions that serve routes, sorted.
 func (t *Table) Functions() []string {
 	var out []string

@@ -49,6 +49,15 @@ func TestARowMayHaveAnUpstream(t *testing.T) {
 	}
 }
 
+func TestAnswersAreCompressedWhereThereIsNoUpstream(t *testing.T) {
+	if got := route.Default().CompressFrom(); got != 1024 {
+		t.Errorf("the sample's table: from %d bytes, want 1024", got)
+	}
+	if got := load(t, forward("/x", `{"lambda": "`+arn+`"}`, "")).CompressFrom(); got != 0 {
+		t.Errorf("a table with an upstream: from %d bytes, want never", got)
+	}
+}
+
 func TestBodiesAreBinaryWhereThereIsAnUpstream(t *testing.T) {
 	if got := route.Default().BinaryMediaTypes(); got != nil {
 		t.Errorf("the sample's table: %v, want none", got)

@@ -18,8 +18,9 @@
 //     and so no credential that came where credentials belong.
 //
 // Differences from AWS that a client can see: HTTP instead of HTTPS; header names reach
-// functions as Go spells them over HTTP/1.1 (X-Api-Key) and in lower case over HTTP/2; no
-// throttling, usage plans, request validation or response cache.
+// functions as Go spells them over HTTP/1.1 (X-Api-Key) and in lower case over HTTP/2; a
+// compressed request body reaches the function as it is; no throttling, usage plans,
+// request validation or response cache.
 package gateway
 
 import (
@@ -69,10 +70,12 @@ type Options struct {
 	CORSOrigins        []string // that browsers may call from; "*": any, empty: none, and no OPTIONS
 	// BinaryMediaTypes of the API. None by default: bodies are text.
 	BinaryMediaTypes []string
-	Region           string // default us-east-1
-	AccountID        string // default 000000000000
-	APIID            string // default "local"
-	Port             string // that clients connect to, for X-Forwarded-Port
+	// CompressFrom is the API's minimumCompressionSize in bytes; 0: it compresses nothing.
+	CompressFrom int
+	Region       string // default us-east-1
+	AccountID    string // default 000000000000
+	APIID        string // default "local"
+	Port         string // that clients connect to, for X-Forwarded-Port
 	// AccessLog is called once per request, before its answer is sent.
 	AccessLog func(Entry)
 	Clock     func() time.Time // default time.Now
@@ -196,6 +199,7 @@ func (g *Gateway) integrate(c *call) *answer {
 		return g.refuse(c, errMalformed)
 	}
 	a.header.Set("X-Amzn-Trace-Id", c.traceID)
+	g.compress(c, a)
 	return a
 }
 

@@ -390,8 +390,8 @@ func (s *Stack) serve(o Options, listeners []net.Listener) error {
 		APIID: s.Config.RestAPIID,
 		Table: s.Table, Stages: s.Stages, DefaultStage: s.DefaultStage(), Invoke: s.Lambda.Invoke,
 		AuthorizerTTL: ttl, IntegrationTimeout: o.IntegrationTimeout, CORSOrigins: s.Settings.CORSOrigins,
-		BinaryMediaTypes: s.Table.BinaryMediaTypes(),
-		Region:           region, AccountID: awsAccount, Port: strconv.Itoa(s.Port),
+		BinaryMediaTypes: s.Table.BinaryMediaTypes(), CompressFrom: s.Table.CompressFrom(),
+		Region: region, AccountID: awsAccount, Port: strconv.Itoa(s.Port),
 		AccessLog: func(e gateway.Entry) {
 			if line, err := json.Marshal(e); err == nil {
 				log.write(line)
