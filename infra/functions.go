@@ -59,9 +59,9 @@ var functions = []function{
 		name: keysFunction, does: "Lists, creates, changes and revokes keys, and shows their use", routed: true, memoryMB: 512, timeout: 20,
 		calls: func(s *stack) []grant {
 			return append([]grant{
-				// Lists are a Query, changes a transaction of the other four, whose outcome a
-				// GetItem or PutItem settles if the answer is lost.
-				{"Keys", actions("dynamodb", "GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem"), s.keys.TableArn(), nil},
+				// Lists are a Query, names a BatchGetItem, changes a transaction of the other four,
+				// whose outcome a GetItem or PutItem settles if the answer is lost.
+				{"Keys", actions("dynamodb", "GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem"), s.keys.TableArn(), nil},
 				// A key's meter is put with it, counts this function's own requests, and is read
 				// for the list.
 				{"Meters", actions("dynamodb", "PutItem", "UpdateItem", "GetItem", "BatchGetItem"), s.meters.TableArn(), nil},

@@ -233,7 +233,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 	noDigests := object{
 		"ForAllValues:StringEquals": object{"dynamodb:Attributes": []any{
 			"pk", "sk", "id", "acct", "env", "active", "deleted", "canary", "perms", "created", "verdictAt", "rotated",
-			"notBefore", "expires", "version", "gen", "gen0", "until0",
+			"notBefore", "expires", "version", "gen", "gen0", "until0", "parent",
 		}},
 		"StringEqualsIfExists": object{"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
 	}
@@ -262,7 +262,7 @@ func TestEachFunctionMayCallWhatItCallsAndNothingElse(t *testing.T) {
 			writeLog("Authorizer"),
 		},
 		"keys": {
-			{"Keys", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"}, "${Keys.Arn}", nil},
+			{"Keys", []string{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"}, "${Keys.Arn}", nil},
 			{"Meters", []string{"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, "${Meters.Arn}", nil},
 			{"ShowUsage", []string{"dynamodb:Query", "dynamodb:BatchGetItem"}, "${Usage.Arn}", nil},
 			{"Alerts", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}, "${Alerts.Arn}", nil},
