@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/order"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 )
 
@@ -118,7 +119,7 @@ func (g *gathering) list(most int) []spate {
 	for _, s := range g.spates {
 		list = append(list, *s)
 	}
-	slices.SortFunc(list, func(a, b spate) int {
+	order.By(list, func(a, b spate) int {
 		return cmp.Or(cmp.Compare(len(b.failures), len(a.failures)), cmp.Compare(a.of.AccountID, b.of.AccountID),
 			cmp.Compare(a.cause, b.cause), a.window.Compare(b.window))
 	})
@@ -135,7 +136,7 @@ func (g *gathering) list(most int) []spate {
 // spikes are the hours in which a failure was at least the FailureThreshold-th of the
 // FailureSpan that it ends, in order.
 func spikes(failures []Failure) (hours []time.Time) {
-	slices.SortFunc(failures, func(a, b Failure) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID, b.ID)) })
+	order.By(failures, func(a, b Failure) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID, b.ID)) })
 	failures = slices.Compact(failures)
 	for last := FailureThreshold - 1; last < len(failures); last++ {
 		first := last - FailureThreshold + 1

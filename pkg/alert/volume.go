@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/order"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 )
 
@@ -96,7 +96,7 @@ func (w *Watcher) due(batch map[keyHour]int) []keyHour {
 			due = append(due, at)
 		}
 	}
-	slices.SortFunc(due, func(a, b keyHour) int { return cmp.Or(a.hour.Compare(b.hour), cmp.Compare(a.key, b.key)) })
+	order.By(due, func(a, b keyHour) int { return cmp.Or(a.hour.Compare(b.hour), cmp.Compare(a.key, b.key)) })
 	return due
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/functions/sample/document"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 var _ document.Store = (*Sample)(nil)
@@ -232,7 +233,7 @@ func (st *Sample) someCustomers(ctx context.Context, s document.Scope, f documen
 			break
 		}
 	}
-	slices.SortFunc(out, func(a, b document.Doc) int { return cmp.Compare(a.ID, b.ID) })
+	order.By(out, func(a, b document.Doc) int { return cmp.Compare(a.ID, b.ID) })
 	return out[:min(len(out), f.Limit)], nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/order"
 	"github.com/keyreeve/keyreeve/pkg/usage"
 )
 
@@ -98,7 +99,9 @@ func (a addition) update(table string) *types.Update {
 // by one version of this function is taken for part 2 by the next.
 func countParts(counts []usage.Count, totals map[apikey.ID]usage.Totals) [][]addition {
 	byKey := map[apikey.ID][]addition{}
-	for _, c := range slices.SortedFunc(slices.Values(counts), func(a, b usage.Count) int { return cmp.Compare(a.Day, b.Day) }) {
+	counts = slices.Clone(counts)
+	order.By(counts, func(a, b usage.Count) int { return cmp.Compare(a.Day, b.Day) })
+	for _, c := range counts {
 		byKey[c.KeyID] = append(byKey[c.KeyID], dayAdditions(c)...)
 	}
 	for id, t := range totals {
@@ -275,7 +278,7 @@ func (u *Usage) Days(ctx context.Context, accountID string, ids []apikey.ID, fro
 			return nil, unavailable(err, "reading the counts of %d keys", len(ids))
 		}
 	}
-	slices.SortFunc(counts, func(a, b usage.Count) int { return cmp.Compare(a.Day, b.Day) })
+	order.By(counts, func(a, b usage.Count) int { return cmp.Compare(a.Day, b.Day) })
 	return counts, nil
 }
 

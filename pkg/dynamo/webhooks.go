@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/alert"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/order"
 	"github.com/keyreeve/keyreeve/pkg/webhook"
 )
 
@@ -79,7 +79,7 @@ func (w *Webhooks) Endpoints(ctx context.Context, accountID string) ([]webhook.E
 			break
 		}
 	}
-	slices.SortFunc(list, func(a, b webhook.Endpoint) int {
+	order.By(list, func(a, b webhook.Endpoint) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 	})
 	return list, nil

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/pkg/route"
@@ -20,7 +21,7 @@ type permissionView struct {
 func catalogue(t *route.Table) []permissionView {
 	out := []permissionView{{Name: "*", Label: t.Label("*"), Wildcard: true}}
 	rows := slices.Clone(t.Permissions())
-	slices.SortStableFunc(rows, func(a, b route.Permission) int { return strings.Compare(resource(a.Name), resource(b.Name)) })
+	sort.SliceStable(rows, func(i, j int) bool { return resource(rows[i].Name) < resource(rows[j].Name) })
 	for i, p := range rows {
 		if r := resource(p.Name); i == 0 || resource(rows[i-1].Name) != r {
 			out = append(out, permissionView{Name: r + ":*", Label: t.Label(r + ":*"), Wildcard: true})

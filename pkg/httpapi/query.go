@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 // readQuery refuses what the operation does not take: a parameter that is misspelt, or
@@ -96,5 +98,5 @@ func (c *call) flag(name string) bool { return c.query.Get(name) == "true" }
 
 // sortFields gives fields that come out of a map the same order every time.
 func sortFields(f []FieldProblem) {
-	slices.SortFunc(f, func(a, b FieldProblem) int { return strings.Compare(a.Field, b.Field) })
+	order.By(f, func(a, b FieldProblem) int { return strings.Compare(a.Field, b.Field) })
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 // AccountView is the caller's account with what its plan gives.
@@ -49,7 +50,7 @@ func (s *Service) AccountOf(ctx context.Context, c Caller) (AccountView, error) 
 			v.Plans = append(v.Plans, PlanView{Name: name, RateLimit: p.RateLimit, Keys: p.Keys})
 		}
 	}
-	slices.SortFunc(v.Plans, func(a, b PlanView) int {
+	order.By(v.Plans, func(a, b PlanView) int {
 		return cmp.Or(a.RateLimit-b.RateLimit, strings.Compare(a.Name, b.Name))
 	})
 	return v, nil
@@ -150,7 +151,7 @@ func (s *Service) Some(ctx context.Context, c Caller, ids []apikey.ID) ([]Key, e
 			list = append(list, k)
 		}
 	}
-	slices.SortFunc(list, func(a, b Key) int { return cmp.Compare(a.Number, b.Number) })
+	order.By(list, func(a, b Key) int { return cmp.Compare(a.Number, b.Number) })
 	return list, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 // The networks that a key may be used from. They are kept as text in one spelling:
@@ -142,7 +144,7 @@ func (f *faults) networks(list []string) []string {
 		}
 		prefixes = append(prefixes, p)
 	}
-	slices.SortFunc(prefixes, netip.Prefix.Compare)
+	order.By(prefixes, netip.Prefix.Compare)
 	var out []string
 	for _, p := range slices.Compact(prefixes) {
 		out = append(out, p.String())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 // A session is a key that another key, its parent, was exchanged for, so that a browser
@@ -111,7 +112,7 @@ func sessionOf(parent *Key, c *Caller, now time.Time) Key {
 // oldest are the live ones of list less the keep newest, in the state that ends them.
 func oldest(list []Key, now time.Time, keep int) []Key {
 	live := slices.DeleteFunc(slices.Clone(list), func(k Key) bool { return !k.Live(now) })
-	slices.SortFunc(live, func(a, b Key) int {
+	order.By(live, func(a, b Key) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	return ended(live[:max(0, len(live)-keep)], now)
@@ -269,7 +270,7 @@ func (s *Service) Sessions(ctx context.Context, c Caller) ([]Session, error) {
 	if err := s.joinUsage(ctx, found, now, s.cfg.Store.Usage); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(a, b Key) int {
+	order.By(found, func(a, b Key) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	out := make([]Session, len(found))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -249,11 +250,9 @@ func (l *loader) table() *Table {
 			t.routes = append(t.routes, r.Route)
 		}
 	}
-	slices.SortFunc(t.routes, func(a, b Route) int {
-		if c := strings.Compare(a.Path, b.Path); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Method, b.Method)
+	sort.Slice(t.routes, func(i, j int) bool {
+		a, b := &t.routes[i], &t.routes[j]
+		return a.Path < b.Path || a.Path == b.Path && a.Method < b.Method
 	})
 	for i, r := range t.routes {
 		t.exact[key{r.Method, r.Path}] = i

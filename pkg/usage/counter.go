@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/order"
 	"github.com/keyreeve/keyreeve/pkg/route"
 	"github.com/keyreeve/keyreeve/pkg/wait"
 )
@@ -158,7 +159,9 @@ func (c *Counter) join(ctx context.Context, waiting []Row) ([]Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b Request) int { return a.Time.Compare(b.Time) }), nil
+	both := slices.Collect(maps.Values(found))
+	order.By(both, func(a, b Request) int { return a.Time.Compare(b.Time) })
+	return both, nil
 }
 
 func keysOf(list []Request) []apikey.ID {

@@ -11,6 +11,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/logline"
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 // Delivery is what CloudWatch Logs hands over at once: lines of one log stream.
@@ -53,7 +54,7 @@ func (d Delivery) Batch() Batch {
 // set is the delivery's lines in an order of their own, each once.
 func (d Delivery) set() []Line {
 	lines := slices.Clone(d.Lines)
-	slices.SortFunc(lines, func(a, b Line) int {
+	order.By(lines, func(a, b Line) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Text, b.Text), a.Timestamp.Compare(b.Timestamp))
 	})
 	return slices.CompactFunc(lines, func(a, b Line) bool { return a.ID == b.ID && a.Text == b.Text })

@@ -2,12 +2,12 @@ package usage
 
 import (
 	"cmp"
-	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/logline"
+	"github.com/keyreeve/keyreeve/pkg/order"
 	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
@@ -84,10 +84,10 @@ func makePlan(table *route.Table, l lines, owners map[apikey.ID]owner) plan {
 	byTime := func(a, b Request) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Refused, b.Refused))
 	}
-	slices.SortFunc(p.facts.Requests, byTime)
-	slices.SortFunc(p.facts.Unknown, byTime)
-	slices.SortFunc(p.facts.Unguarded, byTime)
-	slices.SortFunc(p.facts.Near, func(a, b Near) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.KeyID, b.KeyID)) })
+	order.By(p.facts.Requests, byTime)
+	order.By(p.facts.Unknown, byTime)
+	order.By(p.facts.Unguarded, byTime)
+	order.By(p.facts.Near, func(a, b Near) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.KeyID, b.KeyID)) })
 	return p
 }
 
@@ -214,6 +214,6 @@ func (p *plan) count(mine []bool) ([]Count, map[apikey.ID]Totals) {
 			c.Permissions[e.permission] += e.requests
 		}
 	}
-	slices.SortFunc(counts, func(a, b Count) int { return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.Day, b.Day)) })
+	order.By(counts, func(a, b Count) int { return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.Day, b.Day)) })
 	return counts, totals
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 // Bounds of a profile.
@@ -69,11 +70,13 @@ func (p Profile) Join(q Profile) Profile {
 }
 
 // keep drops all but the first n members of m in the given order.
-func keep[K comparable](m map[K]time.Time, n int, order func(a, b K) int) {
+func keep[K comparable](m map[K]time.Time, n int, compare func(a, b K) int) {
 	if len(m) <= n {
 		return
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(m), order)[n:] {
+	list := slices.Collect(maps.Keys(m))
+	order.By(list, compare)
+	for _, k := range list[n:] {
 		delete(m, k)
 	}
 }

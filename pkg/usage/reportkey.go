@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/order"
 )
 
 // KeyUsage is what one key did.
@@ -149,7 +150,7 @@ func permissionUses(counted map[string]int64, used map[string]time.Time) []Permi
 		}
 	}
 	list = slices.DeleteFunc(list, func(p PermissionUse) bool { return p.Permission == "" })
-	slices.SortFunc(list, func(a, b PermissionUse) int { return strings.Compare(a.Permission, b.Permission) })
+	order.By(list, func(a, b PermissionUse) int { return strings.Compare(a.Permission, b.Permission) })
 	return list
 }
 
