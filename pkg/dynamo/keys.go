@@ -170,7 +170,7 @@ func (k *Keys) AuditEvents(ctx context.Context, r keys.AuditRange) ([]keys.Audit
 	}
 	partition := accountPrefix + r.AccountID
 	if r.KeyID != "" {
-		partition = keyPrefix + string(r.KeyID)
+		partition = trailPrefix + string(r.KeyID)
 	}
 	var list []keys.AuditEvent
 	err := k.query(ctx, &dynamodb.QueryInput{
@@ -220,8 +220,7 @@ func (k *Keys) query(ctx context.Context, in *dynamodb.QueryInput, each func(ite
 // byIDAtOnce bounds the batches of KeysByID that are read at the same time.
 const byIDAtOnce = 4
 
-// KeysByID implements keys.Store. It names the attributes that it reads (RowAttributes), so
-// that a role without a right to digests can be held to it.
+// KeysByID implements keys.Store. It asks for no digest, which no list has a use for.
 func (k *Keys) KeysByID(ctx context.Context, ids []apikey.ID) (map[apikey.ID]keys.Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
 	defer cancel()

@@ -4,11 +4,11 @@
 //
 //	keys     pk            sk                   what
 //	         K#<key id>    K                    key item: everything of a key
-//	         K#<key id>    L#<audit id>         audit row in the trail of a key
 //	         A#<account>   A                    account item
 //	         A#<account>   K#<number, 10 wide>  list row: the key item without what re-digests change
 //	         A#<account>   S#<parent>#<key id>  list row of a session
 //	         A#<account>   L#<audit id>         audit row; ids sort by time
+//	         T#<key id>    L#<audit id>         audit row in the trail of a key
 //	         I#<name>      I                    idempotency record
 //
 //	meters   id                                 what
@@ -85,8 +85,9 @@
 // A key is looked up by id in the base table with a consistent read, so that no index's
 // delay lets a revoked key through. The account's rows are one partition, so that a list
 // is one strongly consistent Query; a row is written in the transaction of its key item. So
-// are audit rows, one in the account's list and one in the trail of each key that changed.
-// Sessions have rows of their own, in order of the keys they were made with, so that no list
+// are audit rows, one in the account's list and one in the trail of each key that changed; a
+// trail is a partition of its own, so that K# leads to key items alone, for the roles and the
+// stream's readers that are held to those. Sessions have rows of their own, in order of the keys they were made with, so that no list
 // of keys reads them; DynamoDB may drop them from their expiry on.
 //
 // A partition takes 1,000 writes a second
@@ -255,6 +256,7 @@ const (
 const (
 	keyPrefix     = "K#"
 	keySort       = "K"
+	trailPrefix   = "T#"
 	accountPrefix = "A#"
 	accountSort   = "A"
 	sessionPrefix = "S#"
@@ -299,7 +301,7 @@ func auditKey(accountID, id string) item {
 }
 
 func trailKey(key apikey.ID, id string) item {
-	return primaryKey(keyPrefix+string(key), auditPrefix+id)
+	return primaryKey(trailPrefix+string(key), auditPrefix+id)
 }
 
 func recordKey(name string) item { return primaryKey(recordPrefix+name, recordSort) }

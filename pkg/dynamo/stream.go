@@ -55,7 +55,7 @@ func StreamChanges(event []byte) ([]StreamChange, error) {
 	var list []StreamChange
 	for _, r := range e.Records {
 		id, ok := StreamKeyID(r.Change.Keys[PartitionKey].S)
-		if !ok || r.Change.Keys[SortKey].S != keySort { // a row of the key's trail
+		if !ok {
 			continue
 		}
 		was, is := r.Change.OldImage, r.Change.NewImage

@@ -100,7 +100,7 @@ func TestRevokeTakesAllDescendantsAlong(t *testing.T) {
 	for _, c := range []keys.Caller{w.root, stranger} {
 		w.MustLogin(t, c.Credential)
 	}
-	// One event for the key, and one for each change of at most 40; each key in one.
+	// One event for the key, and one for each change of at most 30; each key in one.
 	named := 0
 	for _, e := range w.events()[events+1:] {
 		if e.Action != "key.revoke_descendants" || e.KeyID != parent.KeyID || e.Actor != w.root.KeyID {
@@ -108,8 +108,8 @@ func TestRevokeTakesAllDescendantsAlong(t *testing.T) {
 		}
 		named += len(strings.Fields(e.After["keys"]))
 	}
-	if got := len(w.events()) - events; named != 118 || got != 5 {
-		t.Errorf("%d events that name %d keys, want 5 and 118", got, named)
+	if got := len(w.events()) - events; named != 118 || got != 6 {
+		t.Errorf("%d events that name %d keys, want 6 and 118", got, named)
 	}
 	_, more, err = w.Service.Revoke(ctx, w.root, ref(parent), true, anyVersion)
 	if err != nil || more != 0 {

@@ -22,6 +22,7 @@ func identity() keys.Identity {
 		Networks: []string{"10.0.0.0/8", "2001:db8::/32"}, Verdict: 5, Generation: 3, Limit: 1000,
 		Limits: keys.Limits{Hour: 20_000, Day: 300_000}, Quota: keys.Quota{Requests: 1_000_000, RefillDay: 15},
 		ExpiresAt: now.Add(1500 * time.Millisecond), GraceUntil: now.Add(time.Hour),
+		Parent: "Par3nt00", ParentVerdict: 7,
 	}
 }
 
@@ -46,7 +47,7 @@ func TestContextHoldsEveryFieldAsANonEmptyString(t *testing.T) {
 	want := map[string]any{
 		"keyId": "8fQ2mZ0a", "accountId": "acc_1", "environment": "staging",
 		"permissions": "* api_keys:read customers:*", "customers": "cus_1 cus-2", "networks": "10.0.0.0/8 2001:db8::/32",
-		"version": "5", "generation": "3", "limit": "1000", "limits": "hour=20000 day=300000 month=1000000@15", "expiresAt": "1768473001500", "graceUntil": "1768476600000",
+		"version": "5", "generation": "3", "limit": "1000", "limits": "hour=20000 day=300000 month=1000000@15", "parent": "Par3nt00@7", "expiresAt": "1768473001500", "graceUntil": "1768476600000",
 	}
 	if d := cmp.Diff(want, written(t, identity())); d != "" {
 		t.Errorf("AppendContext (-want +got):\n%s", d)
@@ -54,7 +55,7 @@ func TestContextHoldsEveryFieldAsANonEmptyString(t *testing.T) {
 	bare := keys.Identity{KeyID: "8fQ2mZ0a", AccountID: "a", Environment: keys.Production, Generation: 1}
 	want = map[string]any{
 		"keyId": "8fQ2mZ0a", "accountId": "a", "environment": "production", "permissions": "-", "customers": "*", "networks": "*",
-		"version": "0", "generation": "1", "limit": "0", "limits": "-", "expiresAt": "0", "graceUntil": "0",
+		"version": "0", "generation": "1", "limit": "0", "limits": "-", "parent": "-", "expiresAt": "0", "graceUntil": "0",
 	}
 	if d := cmp.Diff(want, written(t, bare)); d != "" {
 		t.Errorf("AppendContext of an identity without anything optional (-want +got):\n%s", d)
@@ -93,6 +94,10 @@ func TestFromContextIsTheInverseOfAppendContext(t *testing.T) {
 		}
 		if n := some.Draw(t, "quota"); n > 0 {
 			want.Quota = keys.Quota{Requests: n, RefillDay: rapid.IntRange(1, 28).Draw(t, "refill day")}
+		}
+		if rapid.Bool().Draw(t, "session") {
+			want.Parent = apikey.ID(rapid.StringMatching(`[0-9A-Za-z]{8}`).Filter(func(s string) bool { return s != string(want.KeyID) }).Draw(t, "parent"))
+			want.ParentVerdict = rapid.Int64Range(1, maxInt).Draw(t, "parent's verdict")
 		}
 		m := written(t, want)
 		m["principalId"], m["integrationLatency"] = string(want.KeyID), "12" // as API Gateway adds
@@ -184,6 +189,12 @@ func TestFromContextRefusesWhateverIsAbsentOrMalformed(t *testing.T) {
 	} {
 		refused(FieldLimits, value, false)
 	}
+	for _, value := range []any{
+		" ", "--", "@", "Par3nt00", "Par3nt00@", "Par3nt00@0", "Par3nt00@-1", "Par3nt00@07", "Par3nt00@7 ", " Par3nt00@7", "Par3nt00@7@7", "Par3nt0@7",
+		"@7", "-@7", "Par3nt00@+7", "Par3nt00@1e3", "Par3nt00@9007199254740993", "8fQ2mZ0a@7", "Par3nt_0@7", 7.0,
+	} {
+		refused(FieldParent, value, false)
+	}
 	if _, err := FromContext(nil); err == nil {
 		t.Error("FromContext(nil) gave an identity")
 	}
@@ -201,6 +212,7 @@ func TestAppendContextRefusesWhatItCannotCarry(t *testing.T) {
 		FieldGeneration:  func(id *keys.Identity) { id.Generation = 0 },
 		FieldLimit:       func(id *keys.Identity) { id.Limit = -1 },
 		FieldLimits:      func(id *keys.Identity) { id.Quota.RefillDay = 29 },
+		FieldParent:      func(id *keys.Identity) { id.ParentVerdict = 0 },
 		FieldExpiresAt:   func(id *keys.Identity) { id.ExpiresAt = time.UnixMilli(0) },
 		FieldGraceUntil:  func(id *keys.Identity) { id.GraceUntil = time.UnixMilli(-5) },
 	} {
