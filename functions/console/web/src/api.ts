@@ -102,13 +102,34 @@ export async function call<T, M = unknown>(method: string, path: string, r: Requ
 
 export const get = <T, M = unknown>(path: string, query?: Request["query"], signal?: AbortSignal) => call<T, M>("GET", path, { query, signal });
 
-/** Saves an answer as a file: the sheets that the API writes. */
-export async function download(path: string, query: Request["query"], name: string): Promise<void> {
-  const response = await send("GET", path, { query: { ...query, format: "csv" } }, "text/csv");
-  const url = URL.createObjectURL(await response.blob());
+const mostPages = 100;
+
+/**
+ * Saves an answer as a file: the sheets that the API writes, all their pages in one. false:
+ * there is more than it took.
+ */
+export async function download(path: string, query: Request["query"], name: string): Promise<boolean> {
+  const parts: string[] = [];
+  let next: Request["query"] | undefined = { ...query, format: "csv" };
+  while (next && parts.length < mostPages) {
+    try {
+      const response = await send("GET", path, { query: next }, "text/csv");
+      const text = await response.text();
+      // The first line of each names the columns.
+      parts.push(parts.length ? text.slice(text.indexOf("\n") + 1) : text);
+      const following = /^<\?(.*)>; rel="next"$/.exec(response.headers.get("Link") ?? "")?.[1];
+      next = following ? Object.fromEntries(new URLSearchParams(following)) : undefined;
+    } catch (e) {
+      // A long sheet may take more requests than its key has in a minute.
+      if (!(e instanceof ApiError && e.status === 429 && e.retryAfter && parts.length)) throw e;
+      await new Promise((r) => setTimeout(r, e.retryAfter * 1000));
+    }
+  }
+  const url = URL.createObjectURL(new Blob(parts, { type: "text/csv" }));
   const a = document.createElement("a");
   a.href = url;
   a.download = name;
   a.click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  return !next;
 }
