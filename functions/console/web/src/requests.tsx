@@ -9,7 +9,7 @@ import { refusedText } from "./words";
 /** keys: whose request it was stands in each row. busy: the rows are about to change. */
 export function RequestTable({ rows, keys, busy }: { rows: LogRow[]; keys?: boolean; busy?: boolean }) {
   return (
-    <div class="table" tabIndex={0} role="region" aria-label="Requests" aria-busy={busy || undefined}>
+    <div class="table" tabIndex={0} role="region" aria-label="Requests, as a table" aria-busy={busy || undefined}>
       <table class="cards requests">
         <caption class="hidden">Requests</caption>
         <thead>

@@ -1,0 +1,38 @@
+// The buttons above a key's details, and the dialog that each of them opens.
+import { useState } from "preact/hooks";
+import type { IssuedKey } from "../../types";
+import { Button } from "../../ui";
+import { SavedOnce } from "../secret";
+import { type KeyProps, isOwn, signOutOf } from "./change";
+import { Activate, Delete, MakePrimary, Revoke } from "./danger";
+import { Edit } from "./edit";
+import { Regenerate } from "./regenerate";
+
+type What = "edit" | "regenerate" | "revoke" | "activate" | "primary" | "delete";
+
+export function Actions({ k, set, reload }: KeyProps) {
+  const [open, setOpen] = useState<What>();
+  const [issued, setIssued] = useState<IssuedKey>();
+  const props = { k, set, reload, onClose: () => setOpen(undefined) };
+  const button = (what: What, text: string, danger?: boolean) =>
+    <Button variant={danger ? "danger" : undefined} aria-haspopup="dialog" onClick={() => setOpen(what)}>{text}</Button>;
+  return (
+    <>
+      {button("edit", "Edit")}
+      {button("regenerate", "Regenerate")}
+      {k.isActive ? button("revoke", "Revoke") : button("activate", "Activate")}
+      {k.environment === "production" && !k.canary && !k.isPrimary && button("primary", "Make primary")}
+      {button("delete", "Delete", true)}
+      {open === "edit" && <Edit {...props} />}
+      {open === "regenerate" && <Regenerate {...props} onIssued={setIssued} />}
+      {open === "revoke" && <Revoke {...props} />}
+      {open === "activate" && <Activate {...props} />}
+      {open === "primary" && <MakePrimary {...props} />}
+      {open === "delete" && <Delete {...props} />}
+      {issued && <SavedOnce issued={issued} onDone={() => {
+        setIssued(undefined);
+        if (isOwn(k)) signOutOf(k, "regenerated");
+      }} />}
+    </>
+  );
+}

@@ -1,0 +1,54 @@
+// What a key is: every field of it, in words.
+import type { ComponentChildren } from "preact";
+import { environmentName, number, plural } from "../../format";
+import { LimitMeter, limitsOf } from "../../limits";
+import { permissionLabel } from "../../permissions";
+import { href } from "../../router";
+import { useCatalogue } from "../../store";
+import type { Key } from "../../types";
+import { Copy, Section, Tag, Time } from "../../ui";
+
+function Fact({ name, children }: { name: string; children: ComponentChildren }) {
+  return <div><dt>{name}</dt><dd>{children}</dd></div>;
+}
+
+export function Facts({ k }: { k: Key }) {
+  const catalogue = useCatalogue().data ?? [];
+  const [rate, ...limits] = limitsOf(k);
+  return (
+    <Section title="Details">
+      <dl class="facts">
+        <Fact name="Key ID"><code>{k.keyId}</code> <Copy text={() => k.keyId} what="key ID" variant="quiet" /></Fact>
+        <Fact name="Environment">{environmentName[k.environment]}</Fact>
+        <Fact name="Owner">{k.owner || <span class="never">Nobody named</span>}</Fact>
+        <Fact name="Plan">{k.plan || <span class="never">None</span>}</Fact>
+        {rate && <Fact name="Rate limit"><LimitMeter limit={rate} /></Fact>}
+        {limits.map((l) => <Fact key={l.span} name={l.span === "this month" ? "Monthly quota" : "Further limit"}><LimitMeter limit={l} /></Fact>)}
+        {k.quota && <Fact name="Quota begins anew">On day {k.quota.refillDay} of each month, 00:00 UTC</Fact>}
+        {k.notBefore && <Fact name="Works from"><Time at={k.notBefore} /></Fact>}
+        <Fact name="Expires"><Time at={k.expirationTs} /></Fact>
+        <Fact name="Last used"><Time at={k.lastUsed} relative /></Fact>
+        <Fact name="Requests in all">{number(k.requestCount)}</Fact>
+        <Fact name="Created"><Time at={k.createdAt} /></Fact>
+        <Fact name="Created by">{k.createdBy ? <a href={href("keys/" + k.createdBy)}>{k.createdBy}</a> : "An administrator"}</Fact>
+        <Fact name="Last changed"><Time at={k.updatedAt} /></Fact>
+        <Fact name="Secret since"><Time at={k.rotatedAt ?? k.createdAt} /></Fact>
+        <Fact name="Number">{number(k.number)}</Fact>
+        {k.deletedAt && <Fact name="Deleted"><Time at={k.deletedAt} /></Fact>}
+      </dl>
+      <dl class="facts wide">
+        <Fact name="Permissions">
+          {k.permissions.length === 0
+            ? <span class="never">None: it may call only what any key may</span>
+            : <ul class="tags">{k.permissions.map((p) => <li key={p}><Tag>{permissionLabel(catalogue, p)}</Tag></li>)}</ul>}
+        </Fact>
+        <Fact name="Customers">{k.customers.length === 0 ? "Every customer" : <Several of={k.customers} what="customer" />}</Fact>
+        <Fact name="Networks">{k.networks.length === 0 ? "May be used from anywhere" : <Several of={k.networks} what="network" />}</Fact>
+      </dl>
+    </Section>
+  );
+}
+
+function Several({ of, what }: { of: string[]; what: string }) {
+  return <><span class="hidden">{plural(of.length, what)}: </span><ul class="tags">{of.map((t) => <li key={t}><code>{t}</code></li>)}</ul></>;
+}

@@ -1,0 +1,89 @@
+// How much a key is used: by hour or day and by status, and which of its permissions.
+import { useEffect, useState } from "preact/hooks";
+import { get } from "../../api";
+import { Bars, statusNames, statusParts } from "../../charts";
+import { number, plural } from "../../format";
+import { permissionLabel } from "../../permissions";
+import { useQuery } from "../../query";
+import { useCatalogue } from "../../store";
+import type { Key, KeyUsage } from "../../types";
+import { Button, Failure, Loading, Note, Section, SelectField, Time } from "../../ui";
+import { keyPath } from "./change";
+import { useSheet } from "./sheet";
+
+const classes = ["1xx", "2xx", "3xx", "4xx", "5xx"] as const;
+
+export function UsageSection({ k }: { k: Key }) {
+  const [granularity, setGranularity] = useState<"hour" | "day">("hour");
+  const usage = useQuery(`usage ${k.keyId} ${granularity}`, async (signal) => (await get<KeyUsage>(keyPath(k, "/usage"), { granularity }, signal)).data);
+  const sheet = useSheet(keyPath(k, "/usage"), { granularity }, `usage-${k.keyId}.csv`);
+  const u = usage.data;
+  return (
+    <Section title="Usage" actions={<>{sheet.button}<Button busy={usage.loading && u !== undefined} onClick={usage.reload}>Refresh</Button></>}>
+      <div class="filters">
+        <SelectField label="Period" value={granularity} onValue={setGranularity} options={[["hour", "36 hours, by hour"], ["day", "30 days, by day"]]} />
+      </div>
+      {sheet.failure}
+      {usage.error && <Failure error={usage.error} what="load the usage" onRetry={usage.reload} />}
+      {!u && usage.loading && <Loading what="the usage" />}
+      {u && (
+        <>
+          <p class="totals" role="status">
+            <strong>{plural(u.requests, "request")}</strong>
+            {classes.map((c) => u.status[c] > 0 && <span key={c}>{c}: {number(u.status[c])}</span>)}
+          </p>
+          <Bars buckets={u.buckets.map((b) => ({ start: b.start, parts: statusParts(b.status) }))} names={statusNames} granularity={granularity}
+            label={granularity === "hour" ? "Requests in the last 36 hours, by status" : "Requests in the last 30 days, by status"} />
+          <p class="hint">
+            Requests show up here within some minutes. First used <Time at={u.firstUsed} />, last used <Time at={u.lastUsed} relative />, last refused with 401 <Time at={u.lastRefused} relative />.
+          </p>
+          <Drift usage={u} />
+          <PermissionsUsed usage={u} />
+        </>
+      )}
+    </Section>
+  );
+}
+
+const settledMs = 15 * 60_000;
+
+/** Told of a key at rest alone: while it is used, its logs are always a little behind. */
+function Drift({ usage: { drift, lastUsed } }: { usage: KeyUsage }) {
+  const rests = () => lastUsed === null || Date.now() - Date.parse(lastUsed) > settledMs;
+  const [told, tell] = useState(rests);
+  useEffect(() => {
+    tell(rests());
+    const timer = setInterval(() => tell(rests()), 60_000);
+    return () => clearInterval(timer);
+  }, [lastUsed]);
+  if (!told || drift.difference === 0) return null;
+  return (
+    <Note tone="warning">
+      The logs and the guard’s own counter differ by {plural(Math.abs(drift.difference), "request")} over the life of this key:
+      the guard let {number(drift.guard)} through, {number(drift.counted)} were logged. The counts above may lack some.
+    </Note>
+  );
+}
+
+function PermissionsUsed({ usage }: { usage: KeyUsage }) {
+  const catalogue = useCatalogue().data ?? [];
+  const list = usage.permissions ?? [];
+  if (list.length === 0) return null;
+  return (
+    <div class="table" tabIndex={0} role="region" aria-label="Permissions used">
+      <table class="cards">
+        <caption class="hidden">Permissions used</caption>
+        <thead><tr><th scope="col">Permission used</th><th scope="col" class="number">Requests</th><th scope="col">Last used</th></tr></thead>
+        <tbody>
+          {list.map((p) => (
+            <tr key={p.permission}>
+              <th scope="row">{permissionLabel(catalogue, p.permission)}</th>
+              <td class="number" data-label="Requests">{number(p.requests)}</td>
+              <td data-label="Last used"><Time at={p.lastUsed} relative otherwise="Only refused" /></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
