@@ -47,7 +47,8 @@ export function PermissionPicker({ catalogue, value, onValue, mine, error }: Pic
         hint={!chosen && !covered && !may(name) ? "Your own key does not hold it" : hint} onValue={(on) => toggle(name, on)} />
     );
   };
-  const resources = [...new Set(catalogue.filter((p) => p.name !== "*").map((p) => resourceOf(p.name)))];
+  // What manages keys comes last, set apart: it is more than any use of the API.
+  const resources = [...new Set(catalogue.filter((p) => p.name !== "*").map((p) => resourceOf(p.name)))].sort((a, b) => Number(a === managing) - Number(b === managing));
   const unknown = value.filter((v) => !catalogue.some((p) => p.name === v));
   return (
     <fieldset class={error ? "permissions field bad" : "permissions field"} aria-describedby={error && id}>
@@ -61,15 +62,15 @@ export function PermissionPicker({ catalogue, value, onValue, mine, error }: Pic
       {box("*", permissionLabel(catalogue, "*"), "Everything but managing API keys, also what is added to the API later")}
       <div class="resources">
         {resources.map((r) => (
-          <div key={r} role="group" aria-label={resourceName(r)}>
-            <h3>{resourceName(r)}</h3>
+          <div key={r} role="group" aria-label={resourceName(r)} class={r === managing ? "managing" : ""}>
+            <p class="name">{resourceName(r)}</p>
             {box(r + ":*", permissionLabel(catalogue, r + ":*"))}
             {catalogue.filter((p) => !p.wildcard && resourceOf(p.name) === r).map((p) => box(p.name, p.label))}
           </div>
         ))}
         {unknown.length > 0 && (
           <div role="group" aria-label="No longer in the catalogue">
-            <h3>No longer in the catalogue</h3>
+            <p class="name">No longer in the catalogue</p>
             {unknown.map((name) => box(name, name))}
           </div>
         )}

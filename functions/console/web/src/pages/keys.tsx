@@ -197,7 +197,7 @@ function Head({ name, sort, choose, children }: { name: string; sort: string; ch
     <th scope="col" aria-sort={up ? "ascending" : down ? "descending" : undefined}>
       <button type="button" class="sort" onClick={() => choose({ sort: up ? "-" + name : name })}>
         {children}
-        <span class="arrow" aria-hidden="true">{up ? "▲" : down ? "▼" : "↕"}</span>
+        {(up || down) && <span aria-hidden="true">{up ? "↑" : "↓"}</span>}
       </button>
     </th>
   );
