@@ -13,7 +13,11 @@ export function SignIn() {
     const as = key.trim();
     if (!/^[\x21-\x7e]+$/.test(as)) throw new ApiError(400, "validation_failed", "That is not an API key.");
     const { data: self } = await call<Self>("GET", "/v1/api-keys/self", { as });
-    const { data } = await call<IssuedKey & { sessionOf: string }>("POST", "/v1/sessions", { as });
+    const { data } = await call<IssuedKey & { sessionOf: string }>("POST", "/v1/sessions", { as }).catch((e: ApiError) => {
+      throw e.code === "insufficient_scope"
+        ? new ApiError(e.status, e.code, "This key may not read API keys. Sign in with one that may: one that holds api_keys:read, and api_keys:write to change any.", e.requestId)
+        : e;
+    });
     setKey("");
     begin(data, self.name);
   });
