@@ -7,8 +7,10 @@ package events_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,12 +20,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	lambda "github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyreeve/keyreeve/functions/admin"
+	"github.com/keyreeve/keyreeve/functions/console"
 	"github.com/keyreeve/keyreeve/functions/proxy"
 	"github.com/keyreeve/keyreeve/functions/stream"
 	"github.com/keyreeve/keyreeve/pkg/apikey"
@@ -75,6 +79,35 @@ func read(t *testing.T, name string) []byte {
 // run is a run of base62 as long as a key's secret.
 var run = regexp.MustCompile(`[0-9A-Za-z]{32,}`)
 
+// consoleEvent is a browser that opens the console.
+const consoleEvent = "console.json"
+
+func TestTheConsoleTakesItsEvent(t *testing.T) {
+	payload := read(t, consoleEvent)
+	if header := string(payload); strings.Contains(header, "authorizer") || strings.Contains(header, keyPlaceholder) {
+		t.Error("the event holds what no authorizer and no key has been asked for")
+	}
+	const page = "<!doctype html>"
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := io.WriteString(w, page)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	files, err := console.New(fstest.MapFS{"index.html.gz": {Data: packed.Bytes()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := proxy.New(proxy.Config{Function: "console", Table: route.Default(), Handler: files}).Invoke(t.Context(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer lambda.APIGatewayProxyResponse
+	if err := json.Unmarshal(out, &answer); err != nil || answer.StatusCode != http.StatusOK || answer.Body != page {
+		t.Errorf("status %d, body %q, %v; want the page", answer.StatusCode, answer.Body, err)
+	}
+}
+
 // drawn reports whether a run looks drawn at random, and not like the zeros of an example.
 func drawn(run []byte) bool {
 	different := map[byte]bool{}
@@ -85,7 +118,7 @@ func drawn(run []byte) bool {
 }
 
 func TestEveryEventIsTestedAndHoldsNoKey(t *testing.T) {
-	want := []string{"authorizer-authorization.json", "authorizer-x-api-key.json", streamEvent} // the first two by package authorizer
+	want := []string{"authorizer-authorization.json", "authorizer-x-api-key.json", streamEvent, consoleEvent} // the first two by package authorizer
 	for name := range proxyEvents {
 		want = append(want, name)
 	}
