@@ -78,6 +78,8 @@ func TestADeployedStackKeepsTheDocumentsPromises(t *testing.T) {
 	flow("a webhook that fails waits for its next try", webhookTried)
 	flow("the schedules' turns find nothing amiss", turns)
 	flow("queues of what was given up take nothing without TLS", tlsOnly)
+	flow("the console is served on every stage", consoleServed)
+	flow("a session does what the console asks for, and ends", sessionKept)
 	flow("what the gateway answers itself has the API's shape", gatewayAnswers)
 	flow("cdk diff finds nothing after cdk deploy", func(t *testing.T, w *world) {
 		e.mustNotDiffer(t, e.synth(t, "cliCredentials=true")) // an assembly made anew

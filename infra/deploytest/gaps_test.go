@@ -49,6 +49,12 @@ func gaps(t *testing.T, w *world) {
 			},
 		},
 		{
+			"compressed answers", "the emulator leaves MinimumCompressionSize out; make test-synth holds the template to it, and infra/local compresses as API Gateway does",
+			func(t *testing.T) bool {
+				return w.call(t, "GET", "/openapi.json", http.Header{"Accept-Encoding": {"gzip"}}, "").header.Get("Content-Encoding") != ""
+			},
+		},
+		{
 			"flush of the authorizers' cache", "the emulator has no FlushStageAuthorizersCache",
 			func(t *testing.T) bool {
 				status, _, _ := w.ask(t, "", "apigateway", http.MethodDelete, "/restapis/"+w.physicalID(t, "Api")+"/stages/production/cache/authorizers", nil, "")

@@ -303,6 +303,7 @@ func (s *sam) events(t *testing.T) {
 		"keys-x-api-key.json":     {"keys", http.StatusCreated, `"name":"Production App"`},
 		"keys-authorization.json": {"keys", http.StatusOK, `"api_keys":[{"id":1,"name":"Root key"`},
 		"sample-x-api-key.json":   {"sample", http.StatusOK, `"data":[]`},
+		"console.json":            {"console", http.StatusOK, "<!doctype html>"},
 	} {
 		out, failed := s.invoke(t, want.function, s.event(t, name))
 		var answer proxyAnswer
