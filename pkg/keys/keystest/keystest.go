@@ -28,7 +28,8 @@ type Store interface {
 	Redigest(ctx context.Context, id apikey.ID, was, now keys.Secret) error
 	// Meter reads a key's meter; found is false if there is none.
 	Meter(ctx context.Context, id apikey.ID) (m Meter, found bool, err error)
-	// Use counts one request on an existing meter, as the guard does.
+	// Use counts one request on an existing meter, for every limit that its key has, as the
+	// guard does.
 	Use(ctx context.Context, id apikey.ID, at time.Time) error
 }
 

@@ -351,8 +351,17 @@ func (m *Memory) Use(_ context.Context, id apikey.ID, at time.Time) error {
 	}
 	meter.Requests++
 	meter.LastUsed = stored(at)
-	w := &meter.Windows.Minute
-	*w = w.Count(w.SlotAt(limit.Minute, at), 1)
+	k, w := m.keys[id], &meter.Windows
+	w.Minute = w.Minute.Count(w.Minute.SlotAt(limit.Minute, at), 1)
+	if k.Limits.Hour > 0 {
+		w.Hour = w.Hour.Count(w.Hour.SlotAt(limit.Hour, at), 1)
+	}
+	if k.Limits.Day > 0 {
+		w.Day = w.Day.Count(w.Day.SlotAt(limit.Day, at), 1)
+	}
+	if k.Quota.Requests > 0 {
+		w.Month = w.Month.Count(w.Month.PeriodAt(at, k.Quota.RefillDay), 1)
+	}
 	m.meters[id] = meter
 	return nil
 }
