@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { call } from "./api";
 import { useReachable } from "./connection";
+import { useOpenAlerts } from "./openalerts";
 import { Alerts } from "./pages/alerts";
 import { Create } from "./pages/create";
 import { KeyDetails } from "./pages/key";
@@ -43,6 +44,7 @@ function Shell() {
   const { path } = usePlace();
   const reachable = useReachable();
   const account = useAccount();
+  const alerts = useOpenAlerts();
   const signOut = useAction(async () => {
     try {
       await call("DELETE", "/v1/sessions/self");
@@ -68,8 +70,12 @@ function Shell() {
       </header>
       <nav class="places" aria-label="Pages">
         {places.map((p) => (
-          <a key={p.path} href={href(p.path)} aria-current={path[0] === p.path ? "page" : undefined}><Icon name={p.icon} /> {p.name}</a>
+          <a key={p.path} href={href(p.path)} aria-current={path[0] === p.path ? "page" : undefined} aria-describedby={p.path === "alerts" && alerts?.n ? "open-alerts" : undefined}>
+            <Icon name={p.icon} /> {p.name}
+            {p.path === "alerts" && !!alerts?.n && <span class="count" aria-hidden="true">{alerts.n}{alerts.more && "+"}</span>}
+          </a>
         ))}
+        {!!alerts?.n && <span class="hidden" id="open-alerts">{alerts.n}{alerts.more && " or more"} open</span>}
       </nav>
       <main id="main" tabIndex={-1}>
         {!reachable && <p class="note bad" role="alert"><Icon name="warning" /> The API does not answer. What you see may be old; the console keeps trying.</p>}

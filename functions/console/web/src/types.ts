@@ -124,7 +124,7 @@ export interface AccountUsage {
   starts: Instant[];
   requests: number;
   buckets: number[];
-  keys: { keyId: string; requests: number; buckets: number[] }[] | null;
+  keys: { keyId: string; keyName: string | null; requests: number; buckets: number[] }[] | null;
 }
 
 export interface RangeMeta { from: Instant; to: Instant; granularity: "hour" | "day" }
@@ -155,6 +155,7 @@ export interface Alert {
   keyId: string | null;
   keyName: string | null;
   subject: string;
+  window: Instant;
   raisedAt: Instant;
   text: string;
   data: Record<string, string>;

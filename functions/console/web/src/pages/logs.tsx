@@ -58,7 +58,7 @@ export function Logs() {
 function None({ more, filtered, later }: { more: boolean; filtered: boolean; later: boolean }) {
   if (more) return <Empty title="Nothing found yet"><p>Few requests are like this, and the log is long. “Older” goes on looking.</p></Empty>;
   if (later) return <Empty title="No older requests" />;
-  if (filtered) return <Empty title="No such requests"><p>Nothing in the log of the last 30 days is like this.</p></Empty>;
+  if (filtered) return <Empty title="No such requests"><p>No request in the log matches these filters.</p></Empty>;
   return <Empty title="No requests yet"><p>They appear here some minutes after they were made with one of your keys.</p></Empty>;
 }
 

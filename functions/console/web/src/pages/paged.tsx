@@ -15,14 +15,14 @@ const most = 6;
  * Reads a page. One may be short, or empty, and have a next one, where a filter lets little
  * through: then it goes on by itself for a while.
  */
-export async function readPage<T>(path: string, query: Request["query"], signal: AbortSignal): Promise<Rows<T>> {
+export async function readPage<T>(path: string, query: Request["query"], signal: AbortSignal, size = pageSize): Promise<Rows<T>> {
   const rows: T[] = [];
   let next = query?.cursor as string | undefined;
   for (let i = 0; i < most; i++) {
-    const { data, meta } = await get<T[], PageMeta>(path, { ...query, cursor: next, limit: pageSize - rows.length }, signal);
+    const { data, meta } = await get<T[], PageMeta>(path, { ...query, cursor: next, limit: size - rows.length }, signal);
     rows.push(...data);
     next = meta.next;
-    if (!next || rows.length >= pageSize) break;
+    if (!next || rows.length >= size) break;
   }
   return { rows, next };
 }
@@ -43,15 +43,21 @@ export function useFilters(page: string, query: URLSearchParams) {
 
 export type Filters = ReturnType<typeof useFilters>;
 
+function turn(where: () => void): void {
+  where();
+  scrollTo(0, 0);
+}
+
 export function Turner({ label, text, filters, next }: { label: string; text: string; filters: Filters; next?: string }) {
   return (
     <nav class="pager" aria-label={label}>
       <span role="status">{text}</span>
-      <Button disabled={!filters.cursor} onClick={filters.newest}>Newest</Button>
-      <Button disabled={!next} onClick={() => {
-        filters.older(next ?? "");
-        scrollTo(0, 0);
-      }}>Older</Button>
+      {(filters.cursor || next) && (
+        <>
+          <Button disabled={!filters.cursor} onClick={() => turn(filters.newest)}>Newest</Button>
+          <Button disabled={!next} onClick={() => turn(() => filters.older(next ?? ""))}>Older</Button>
+        </>
+      )}
     </nav>
   );
 }
