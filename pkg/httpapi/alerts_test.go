@@ -90,6 +90,35 @@ func TestAnAlertIsAcknowledgedByWhoSeesIt(t *testing.T) {
 	golden(t, "again", w.root.do("POST", "/v1/alerts/"+id+"/acknowledge", ""), want, names{"K": w.root})
 }
 
+func TestAnAlertHasTheNamesThatTheCallerMayKnow(t *testing.T) {
+	w := newWorld(t, "{}")
+	_, staging := w.root.create(`{"name":"a","environment":"staging","permissions":["api_keys:*"]}`)
+	_, writer := w.root.create(`{"name":"w","permissions":["api_keys:write"]}`)
+	_, session := w.root.session()
+	id := w.raise(w.root, staging, alert.OverLimit, 1)
+	w.raise(w.root, client{}, alert.SourceFailures, 2)
+	// Who may manage keys and not read them knows no names, and has acknowledged it.
+	d := writer.do("POST", "/v1/alerts/"+id+"/acknowledge", "").want(200).data()
+	if d["acknowledgedBy"] != keyID(writer.key.ID()) || d["acknowledgedByName"] != nil || d["keyName"] != nil {
+		t.Errorf("to a writer: %v", d)
+	}
+	show := func(c client) (string, string) {
+		a := c.do("GET", "/v1/alerts", "")
+		return a.listed("keyName"), a.listed("acknowledgedByName")
+	}
+	if key, by := show(w.root); key != "a <nil>" || by != "w <nil>" {
+		t.Errorf("to the root key: names %s, acknowledged by %s", key, by)
+	}
+	if key, by := show(staging); key != "a" || by != "<nil>" { // w is not its to see
+		t.Errorf("to staging: names %s, acknowledged by %s", key, by)
+	}
+	// A session acknowledges in its key's name.
+	by := session.do("POST", "/v1/alerts/"+w.raise(w.root, staging, alert.NearLimit, 3)+"/acknowledge", "").want(200).data()
+	if by["acknowledgedBy"] != keyID(w.root.key.ID()) || by["acknowledgedByName"] != "Root key" {
+		t.Errorf("by a session: %v, %v", by["acknowledgedBy"], by["acknowledgedByName"])
+	}
+}
+
 func TestAlertsPageEachOnce(t *testing.T) {
 	w := newWorld(t, "{}")
 	var want []string

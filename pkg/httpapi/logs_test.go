@@ -79,6 +79,25 @@ func TestARequestsRowIsWholeAndNullWhereNothingIsKnown(t *testing.T) {
 	}
 }
 
+func TestARowHasTheNameThatItsKeyHasNow(t *testing.T) {
+	w := newWorld(t, "{}")
+	_, k := w.root.create(`{"name":"before","permissions":["api_keys:read"]}`)
+	_, s := k.session()
+	_, gone := w.root.create(`{"name":"deleted"}`)
+	w.logged(k, "1", time.Minute, nil)
+	w.logged(s, "2", 2*time.Minute, nil)
+	w.logged(gone, "3", 3*time.Minute, nil)
+	w.logged(k, "4", 4*time.Minute, func(r *usage.Request) { r.KeyID = "00000000" })
+	w.root.do("PATCH", k.path(""), `{"name":"now"}`).want(200)
+	w.root.do("DELETE", gone.path(""), "").want(200)
+	if got, want := w.root.do("GET", "/v1/logs", "").listed("keyName"), "now now (session) deleted <nil>"; got != want {
+		t.Errorf("names %s, want %s", got, want)
+	}
+	if got := w.root.do("GET", k.path("/requests"), "").listed("keyName"); got != "now" {
+		t.Errorf("of the key: names %s", got)
+	}
+}
+
 func TestLogsAreOfTheKeysThatTheCallerSees(t *testing.T) {
 	w := newWorld(t, "{}")
 	_, staging := w.root.create(`{"name":"a","environment":"staging","permissions":["api_keys:*"]}`)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/usage"
+	"github.com/keyreeve/keyreeve/pkg/usage/usagetest"
 )
 
 // did notes what a key did: requests of one status class and permission, ago.
@@ -138,6 +140,74 @@ func TestADeletedKeysUsageStays(t *testing.T) {
 	}
 	if rows := w.root.do("GET", "/v1/usage", "").want(200).data()["keys"].([]any); len(rows) != 2 {
 		t.Errorf("%d rows, want the root key's and the deleted one's", len(rows))
+	}
+}
+
+func TestTheUsageOfNamedKeysIsOfThemAlone(t *testing.T) {
+	w := newWorld(t, "{}")
+	_, staging := w.root.create(`{"name":"a","environment":"staging","permissions":["api_keys:read"]}`)
+	_, other := w.root.create(`{"name":"b"}`)
+	_, gone := w.root.create(`{"name":"c"}`)
+	_, session := w.root.session()
+	stranger := w.stranger()
+	for i, c := range []client{w.root, staging, other, gone, session, stranger} {
+		w.did(c, 0, 2, int64(1)<<i, "")
+	}
+	w.root.do("DELETE", gone.path(""), "").want(200)
+	id := func(list ...client) string {
+		var ids []string
+		for _, c := range list {
+			ids = append(ids, keyID(c.key.ID()))
+		}
+		return strings.Join(ids, ",")
+	}
+	calls := map[string]int{}
+	w.usage.OnCall(func(_ context.Context, c usagetest.Call) error {
+		if !c.Done {
+			calls[c.Op]++
+		}
+		return nil
+	})
+	for _, c := range []struct {
+		what, ids, rows string
+		caller          client
+		requests        float64
+	}{
+		{"two", id(other, w.root), id(w.root, other), w.root, 5},
+		{"one twice", id(other, other), id(other), w.root, 4},
+		{"a deleted one", id(gone), id(gone), w.root, 8},
+		{"a session", id(session, w.root), id(w.root), w.root, 1},
+		{"one that nobody has", "key_00000000," + id(staging), id(staging), w.root, 2},
+		{"another account's", id(stranger), "", w.root, 0},
+		{"another environment's", id(w.root, staging), id(staging), staging, 2},
+	} {
+		d := c.caller.do("GET", "/v1/usage?keyIds="+c.ids, "").want(200).data()
+		var rows []string
+		sum := 0.0
+		for _, r := range d["keys"].([]any) {
+			rows = append(rows, r.(map[string]any)["keyId"].(string))
+			sum += r.(map[string]any)["requests"].(float64)
+		}
+		if strings.Join(rows, ",") != c.rows || d["requests"] != c.requests || sum != c.requests {
+			t.Errorf("%s: rows %v with %v requests in all and %v in sum, want %s with %v", c.what, rows, d["requests"], sum, c.rows, c.requests)
+		}
+	}
+	if calls["AccountDays"] != 0 || calls["Days"] != 7 {
+		t.Errorf("calls of the store: %v, want none that scans the account", calls)
+	}
+	// Of all keys too, a session's requests are in no row and in no sum.
+	if d := w.root.do("GET", "/v1/usage", "").want(200).data(); d["requests"] != 15.0 || len(d["keys"].([]any)) != 4 {
+		t.Errorf("in all %v requests of %d keys, want 15 of 4", d["requests"], len(d["keys"].([]any)))
+	}
+	many := strings.Repeat(","+id(other), 100)[1:]
+	w.root.do("GET", "/v1/usage?keyIds="+many, "").want(200)
+	for _, bad := range []string{many + "," + id(other), "", id(other) + ",", "key_x", "*"} {
+		if f := w.root.do("GET", "/v1/usage?keyIds="+bad, "").refused(400, "validation_failed"); f.Fields[0].Field != "keyIds" {
+			t.Errorf("%.30s: fields %v", bad, f.Fields)
+		}
+	}
+	if csv := w.root.do("GET", "/v1/usage?format=csv&keyIds="+id(other), "").want(200).Body.String(); strings.Count(csv, "\r\n") != 2 {
+		t.Errorf("a sheet of one key:\n%s", csv)
 	}
 }
 
