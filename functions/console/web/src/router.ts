@@ -1,7 +1,7 @@
 // Where we are: the address's fragment, "#/keys?environment=staging". The server sees
 // none of it, so one page serves every stage, and reload, back and a link that is sent to
 // somebody all keep what was chosen.
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 
 export interface Place {
   /** Decoded segments: ["keys", "key_8fQ2mZ0a"]. */
