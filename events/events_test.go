@@ -20,7 +20,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	lambda "github.com/aws/aws-lambda-go/events"
@@ -94,7 +93,7 @@ func TestTheConsoleTakesItsEvent(t *testing.T) {
 	if err := errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	files, err := console.New(fstest.MapFS{"index.html.gz": {Data: packed.Bytes()}})
+	files, err := console.New(map[string][]byte{"index.html.gz": packed.Bytes()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,10 +21,7 @@ import (
 	"embed"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"path"
-	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/functions/proxy"
@@ -34,11 +31,12 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// Built is what the build has put into this binary.
-func Built() fs.FS {
-	files, err := fs.Sub(dist, "dist")
-	if err != nil {
-		panic(err) // "dist" is a valid path
+// Built is what the build has put into this binary, by file name.
+func Built() map[string][]byte {
+	files := map[string][]byte{}
+	entries, _ := dist.ReadDir("dist") // what is embedded can be read
+	for _, e := range entries {
+		files[e.Name()], _ = dist.ReadFile("dist/" + e.Name())
 	}
 	return files
 }
@@ -46,14 +44,13 @@ func Built() fs.FS {
 const (
 	root  = "/console"
 	index = "index.html"
-	ended = ".gz"
 )
 
 // types of what the build makes. A file of another kind is a mistake of the build.
 var types = map[string]string{
-	".html": "text/html; charset=utf-8",
-	".js":   "text/javascript; charset=utf-8",
-	".css":  "text/css; charset=utf-8",
+	"html": "text/html; charset=utf-8",
+	"js":   "text/javascript; charset=utf-8",
+	"css":  "text/css; charset=utf-8",
 }
 
 var errNotBuilt = httpapi.Problem{Status: http.StatusServiceUnavailable, Code: "console_not_built",
@@ -69,20 +66,20 @@ type file struct {
 // Handler is an http.Handler, safe for concurrent use.
 type Handler struct{ files map[string]*file }
 
-// New unpacks the files of a build: NAME.gz for each.
-func New(built fs.FS) (*Handler, error) {
+// New unpacks the files of a build: those that are named NAME.gz.
+func New(built map[string][]byte) (*Handler, error) {
 	h := &Handler{files: map[string]*file{}}
-	names, err := fs.Glob(built, "*"+ended)
-	if err != nil {
-		return nil, err
-	}
-	for _, packed := range names {
-		name := strings.TrimSuffix(packed, ended)
-		f := &file{mediaType: types[path.Ext(name)], cache: "public, max-age=31536000, immutable"}
+	for packed, text := range built {
+		name, ok := strings.CutSuffix(packed, ".gz")
+		if !ok {
+			continue
+		}
+		f := &file{mediaType: types[name[strings.LastIndexByte(name, '.')+1:]], cache: "public, max-age=31536000, immutable"}
 		if f.mediaType == "" {
 			return nil, fmt.Errorf("console: %s: a file of a kind that is not served", name)
 		}
-		if f.body, err = unpack(built, packed); err != nil {
+		var err error
+		if f.body, err = unpack(text); err != nil {
 			return nil, fmt.Errorf("console: %s: %w", name, err)
 		}
 		if name == index {
@@ -97,11 +94,7 @@ func New(built fs.FS) (*Handler, error) {
 	return h, nil
 }
 
-func unpack(built fs.FS, name string) ([]byte, error) {
-	text, err := fs.ReadFile(built, name)
-	if err != nil {
-		return nil, err
-	}
+func unpack(text []byte) ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(text))
 	if err != nil {
 		return nil, err
@@ -171,7 +164,7 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", f.cache)
 	w.Header().Set("ETag", f.etag)
 	w.Header().Set("Vary", "Accept-Encoding") // API Gateway compresses, and does not add this
-	if slices.ContainsFunc(r.Header.Values("If-None-Match"), f.matches) {
+	if f.matches(strings.Join(r.Header.Values("If-None-Match"), ",")) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -181,7 +174,7 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 
 // matches compares weakly (RFC 9110 section 13.1.2). Our ETag holds no comma.
 func (f *file) matches(list string) bool {
-	for etag := range strings.SplitSeq(list, ",") {
+	for _, etag := range strings.Split(list, ",") {
 		etag = strings.TrimSpace(etag)
 		if etag == "*" || strings.TrimPrefix(etag, "W/") == strings.TrimPrefix(f.etag, "W/") {
 			return true
