@@ -48,6 +48,7 @@ type ready struct {
 	DefaultStage  string   `json:"defaultStage"`
 	RootKeyFile   string   `json:"rootKeyFile"`
 	AccessLogFile string   `json:"accessLogFile"`
+	DynamoDB      string   `json:"dynamoDB"` // URL
 	StartMillis   int64    `json:"startMillis"`
 }
 
@@ -92,7 +93,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	greet(stdout, s)
 	line, err := json.Marshal(ready{
 		URL: s.URL, Port: s.Port, PID: os.Getpid(), Config: *name, Stages: s.Stages, DefaultStage: s.DefaultStage(),
-		RootKeyFile: s.RootKeyFile(), AccessLogFile: s.AccessLogFile(), StartMillis: time.Since(begun).Milliseconds(),
+		RootKeyFile: s.RootKeyFile(), AccessLogFile: s.AccessLogFile(), DynamoDB: s.Config.DynamoDBEndpoint, StartMillis: time.Since(begun).Milliseconds(),
 	})
 	if err != nil {
 		return err
