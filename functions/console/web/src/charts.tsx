@@ -7,7 +7,7 @@ import type { Instant, StatusCounts } from "./types";
 
 const hourText = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const dayText = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
-const hourTick = new Intl.DateTimeFormat(undefined, { hour: "numeric" });
+const hourTick = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const midnightTick = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const dayTick = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 const compact = new Intl.NumberFormat(undefined, { notation: "compact" });
@@ -166,7 +166,7 @@ export function Bars({ buckets, names, label, granularity }: BarsProps) {
           ))}
           {at !== undefined && chosen && <rect class="chosen" x={left + at * slot} y={above / 2} width={slot} height={floor - above / 2} />}
           {names.map((name, i) => paths[i] && <path key={name} class={`look${look(i)}`} d={paths[i]} fill={`url(#${id}-${look(i)})`} />)}
-          {ticksOf(buckets, granularity, slot, em * 4.5).map(({ i, text }) => {
+          {ticksOf(buckets, granularity, slot, em * 5).map(({ i, text }) => {
             // Half of a text at the right edge would be cut off: it ends there.
             const x = left + (i + 0.5) * slot, edge = x + em * 1.8 > width;
             return (
