@@ -104,8 +104,23 @@ func (s *store) Use(ctx context.Context, id apikey.ID, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	minute := guard.Count{From: m.Window, To: m.Window.SlotAt(limit.Minute, at), Limit: 1 << 30}
-	_, err = s.of.Count(ctx, id, guard.Write{If: m.State, Then: m.State, Minute: minute, N: 1, Passed: 1, At: at})
+	w := guard.Write{If: m.State, Then: m.State, N: 1, Passed: 1, At: at}
+	w.Minute = guard.Count{From: m.Window, To: m.Window.SlotAt(limit.Minute, at), Limit: 1 << 30}
+	var longer guard.Longer
+	if m.Longer != nil {
+		longer = *m.Longer
+	}
+	k, err := s.Key(ctx, id)
+	if err == nil && k.Limits.Hour > 0 {
+		w.Hour = guard.Count{From: longer.Hour, To: longer.Hour.SlotAt(limit.Hour, at), Limit: 1 << 30}
+	}
+	if err == nil && k.Limits.Day > 0 {
+		w.Day = guard.Count{From: longer.Day, To: longer.Day.SlotAt(limit.Day, at), Limit: 1 << 30}
+	}
+	if err == nil && k.Quota.Requests > 0 {
+		w.Month = guard.MonthCount{From: longer.Month.Began, To: longer.Month.PeriodAt(at, k.Quota.RefillDay), Limit: 1 << 30}
+	}
+	_, err = s.of.Count(ctx, id, w)
 	return err
 }
 

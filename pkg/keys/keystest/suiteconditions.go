@@ -196,8 +196,17 @@ func largestChange(t *testing.T, f *fixture) {
 	fresh := f.newKey(99)
 	writes = append(writes, keys.KeyWrite{New: fresh, SecretChanged: true})
 	record := keys.IdempotencyRecord{Name: "n-" + string(apikey.NewID()), CreatedAt: f.base, ExpiresAt: f.base.Add(time.Hour)}
+	session := f.session(f.root)
+	f.add(t, session)
 	change := keys.Change{
-		Caller: f.check(f.root), Account: &keys.AccountWrite{New: next, Was: 1}, Keys: writes, Record: &record,
+		Caller: f.check(session), Parent: f.check(f.root), Account: &keys.AccountWrite{New: next, Was: 1}, Keys: writes, Record: &record,
+		Audit: f.event("all"),
+	}
+	change.Audit.KeyID = f.root.ID
+	for _, w := range writes {
+		e := change.Audit
+		e.KeyID = w.New.ID
+		change.Trails = append(change.Trails, e)
 	}
 	stale := slices.Clone(writes)
 	stale[len(list)-1].Was = 6
@@ -212,6 +221,12 @@ func largestChange(t *testing.T, f *fixture) {
 		same(t, "key", f.key(t, k.ID), writes[i].New)
 	}
 	same(t, "the new key", f.key(t, fresh.ID), fresh)
+	for _, id := range []apikey.ID{f.root.ID, list[0].ID, fresh.ID} {
+		got, err := f.AuditEvents(f.ctx, keys.AuditRange{AccountID: f.account.ID, KeyID: id, Limit: 1})
+		if err != nil || len(got) != 1 || got[0].ID != change.Audit.ID {
+			t.Errorf("the trail of %s lacks the change, %v", id, err)
+		}
+	}
 }
 
 // oneWinner counts up one account from many goroutines: every success is one step.

@@ -3,7 +3,6 @@ package keystest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +20,7 @@ func readsBack(t *testing.T, f *fixture) {
 		Pepper: "p2", Salt: []byte("salt"), Box: []byte{9, 0, 8}, CreatedAt: f.base, ExpiresAt: f.base.Add(24 * time.Hour),
 	}
 	event := f.event("key.create")
-	event.Actor, event.KeyID = f.root.ID, full.ID
+	event.Actor, event.KeyID, event.Session, event.Environment = f.root.ID, full.ID, "session0", keys.Staging
 	event.Before, event.After = map[string]string{"name": ""}, map[string]string{"name": "東京 \"é\"", "rateLimit": "5"}
 	f.mustCommit(t, keys.Change{
 		Caller: f.check(f.root), Keys: []keys.KeyWrite{{New: full, SecretChanged: true}}, Record: &record, Audit: event,
@@ -127,28 +126,6 @@ func listing(t *testing.T, f *fixture) {
 		t.Fatalf("Keys: %v", err)
 	}
 	same(t, "Keys", got, want)
-}
-
-func auditOrder(t *testing.T, f *fixture) {
-	want := []string{"step 0", "step 1", "step 2", "step 3", "step 4"}
-	for i := 4; i >= 0; i-- {
-		e := f.event(want[i])
-		e.ID = fmt.Sprintf("%020d", i) // before the fixture's own, which starts with the time
-		f.mustCommit(t, keys.Change{Audit: e})
-	}
-	events, err := f.AuditEvents(f.ctx, keys.AuditRange{AccountID: f.account.ID, Before: fmt.Sprintf("%020d", 4), Limit: 3})
-	if err != nil {
-		t.Fatalf("AuditEvents: %v", err)
-	}
-	var got []string
-	for _, e := range events {
-		got = append(got, e.Action)
-	}
-	same(t, "three events before the newest of them, newest first", got, []string{want[3], want[2], want[1]})
-	all, err := Events(f.ctx, f, f.account.ID)
-	if err != nil || len(all) != 6 {
-		t.Errorf("AuditEvents = %d events, %v, want 6", len(all), err)
-	}
 }
 
 func noSharing(t *testing.T, f *fixture) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/limit"
 )
 
 // Digests, which a re-digest may change beside everything else, and meters.
@@ -145,6 +146,22 @@ func usage(t *testing.T, f *fixture) {
 	}
 	same(t, "Usage", got, map[apikey.ID]keys.Usage{
 		used.ID: {LastUsed: f.base.Add(2 * time.Second), Requests: 3}, unused.ID: {},
+	})
+	windows, err := f.Windows(f.ctx, ids)
+	if err != nil {
+		t.Fatalf("Windows: %v", err)
+	}
+	last := f.base.Add(2 * time.Second)
+	var want keys.Windows
+	for i := range 3 {
+		at := f.base.Add(time.Duration(i) * time.Second)
+		want.Minute = want.Minute.Count(want.Minute.SlotAt(limit.Minute, at), 1)
+		want.Hour = want.Hour.Count(want.Hour.SlotAt(limit.Hour, at), 1)
+		want.Day = want.Day.Count(want.Day.SlotAt(limit.Day, at), 1)
+		want.Month = want.Month.Count(want.Month.PeriodAt(at, used.Quota.RefillDay), 1)
+	}
+	same(t, "Windows", windows, map[apikey.ID]keys.Usage{
+		used.ID: {LastUsed: last, Requests: 3, Windows: want}, unused.ID: {},
 	})
 	same(t, "the key", f.key(t, used.ID), used)
 }
