@@ -20,6 +20,7 @@ type Step = "form" | "review" | "theirs";
 const unsaved = "Your changes are not saved. Leave without them?";
 
 export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => void }) {
+  const [title] = useState("Edit " + shown.name);
   const [base, setBase] = useState(shown); // what the edits were made to
   const [draft, setDraft] = useState(() => draftOf(shown));
   const [step, setStep] = useState<Step>("form");
@@ -75,7 +76,7 @@ export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => voi
   const texts = Object.values(faults);
 
   return (
-    <Dialog title={`Edit ${shown.name}`} wide onClose={close} dismissible={!save.busy}>
+    <Dialog title={title} wide onClose={close} dismissible={!save.busy}>
       {step === "form" && (
         <form onSubmit={(e) => {
           e.preventDefault();

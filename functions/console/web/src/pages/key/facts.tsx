@@ -1,8 +1,10 @@
 // What a key is: every field of it, in words.
 import type { ComponentChildren } from "preact";
+import { get } from "../../api";
 import { environmentName, number, plural } from "../../format";
 import { LimitMeter, limitsOf } from "../../limits";
 import { permissionLabel } from "../../permissions";
+import { useQuery } from "../../query";
 import { href } from "../../router";
 import { useCatalogue } from "../../store";
 import type { Key } from "../../types";
@@ -14,7 +16,7 @@ function Fact({ name, children }: { name: string; children: ComponentChildren })
 
 export function Facts({ k }: { k: Key }) {
   const catalogue = useCatalogue().data ?? [];
-  const [rate, ...limits] = limitsOf(k);
+  const names = ["Rate limit", ...k.limits.map((l) => (l.window === "hour" ? "Hourly limit" : "Daily limit")), "Monthly quota"];
   return (
     <Section title="Details">
       <dl class="facts">
@@ -22,15 +24,14 @@ export function Facts({ k }: { k: Key }) {
         <Fact name="Environment">{environmentName[k.environment]}</Fact>
         <Fact name="Owner">{k.owner || <span class="never">Nobody named</span>}</Fact>
         <Fact name="Plan">{k.plan || <span class="never">None</span>}</Fact>
-        {rate && <Fact name="Rate limit"><LimitMeter limit={rate} /></Fact>}
-        {limits.map((l) => <Fact key={l.span} name={l.span === "this month" ? "Monthly quota" : "Further limit"}><LimitMeter limit={l} /></Fact>)}
+        {limitsOf(k).map((l, i) => <Fact key={l.span} name={names[i] ?? ""}><LimitMeter limit={l} /></Fact>)}
         {k.quota && <Fact name="Quota begins anew">On day {k.quota.refillDay} of each month, 00:00 UTC</Fact>}
         {k.notBefore && <Fact name="Works from"><Time at={k.notBefore} /></Fact>}
         <Fact name="Expires"><Time at={k.expirationTs} /></Fact>
         <Fact name="Last used"><Time at={k.lastUsed} relative /></Fact>
         <Fact name="Requests in all">{number(k.requestCount)}</Fact>
         <Fact name="Created"><Time at={k.createdAt} /></Fact>
-        <Fact name="Created by">{k.createdBy ? <a href={href("keys/" + k.createdBy)}>{k.createdBy}</a> : "An administrator"}</Fact>
+        <Fact name="Created by">{k.createdBy ? <Maker id={k.createdBy} /> : "An administrator"}</Fact>
         <Fact name="Last changed"><Time at={k.updatedAt} /></Fact>
         <Fact name="Secret since"><Time at={k.rotatedAt ?? k.createdAt} /></Fact>
         <Fact name="Number">{number(k.number)}</Fact>
@@ -47,6 +48,12 @@ export function Facts({ k }: { k: Key }) {
       </dl>
     </Section>
   );
+}
+
+/** By its name, as long as it can be read. */
+function Maker({ id }: { id: string }) {
+  const maker = useQuery("maker " + id, async (signal) => (await get<Key>("/v1/api-keys/" + id, {}, signal)).data).data;
+  return <a href={href("keys/" + id)}>{maker?.name ?? id}</a>;
 }
 
 function Several({ of, what }: { of: string[]; what: string }) {

@@ -71,9 +71,9 @@ function Details({ k, set, reload, failure }: DetailsProps) {
       <Facts k={k} />
       <UsageSection k={k} />
       {!deleted && !k.canary && <AdviceSection k={k} set={set} reload={reload} />}
-      <RequestsSection k={k} />
       <AuditSection k={k} />
       {!deleted && <SimulateSection k={k} />}
+      <RequestsSection k={k} />
     </Page>
   );
 }

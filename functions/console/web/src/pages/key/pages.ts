@@ -3,6 +3,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, type Request } from "../../api";
 import { readPage, type Rows } from "../paged";
 
+// There are several such lists on a page, and what is asked of one is mostly the newest.
+const pageSize = 20;
+
 /** Begins anew where path, query or version change; with the last, the old rows stay meanwhile. */
 export function usePages<T>(path: string, query: NonNullable<Request["query"]>, version: number) {
   const [state, set] = useState<Rows<T> & { loading: boolean; error?: ApiError }>({ rows: [], loading: true });
@@ -15,7 +18,7 @@ export function usePages<T>(path: string, query: NonNullable<Request["query"]>, 
     const aborter = (running.current = new AbortController());
     set((s) => ({ ...s, loading: true, error: undefined }));
     try {
-      const page = await readPage<T>(path, { ...query, cursor }, aborter.signal);
+      const page = await readPage<T>(path, { ...query, cursor }, aborter.signal, pageSize);
       if (!aborter.signal.aborted) set({ rows: [...rows, ...page.rows], next: page.next, loading: false });
     } catch (e) {
       if (aborter.signal.aborted) return;

@@ -38,9 +38,9 @@ export function SimulateSection({ k }: { k: Key }) {
         <div class="filters">
           <SelectField label="Method" value={method} onValue={setMethod} options={methods.map((m) => [m, m])} error={faults["method"]} />
           <TextField label="Path" value={path} onValue={setPath} list={list} required placeholder="/v1/…" spellcheck={false} error={faults["path"]} />
-          <TextField label="Source address" optional value={sourceIp} onValue={setSourceIp} placeholder="Your own" spellcheck={false} error={faults["sourceIp"]} />
+          <TextField label="Source address" value={sourceIp} onValue={setSourceIp} placeholder="Your own" spellcheck={false} error={faults["sourceIp"]} />
           <SelectField label="Sent to" value={environment} onValue={setEnvironment} options={environments.map((e) => [e, environmentName[e] ?? e])} error={faults["environment"]} />
-          <TextField label="Time" optional type="datetime-local" value={at} onValue={setAt} error={faults["at"]} />
+          <TextField label="Time" type="datetime-local" value={at} onValue={setAt} error={faults["at"]} />
           <Button type="submit" busy={ask.busy}>Simulate request</Button>
         </div>
         <datalist id={list}>{[...new Set(routes.filter((r) => r.method === method || r.method === "ANY").map((r) => r.path))].map((p) => <option key={p} value={p} />)}</datalist>

@@ -11,8 +11,6 @@ import { Button, Failure, Loading, Note, Section, SelectField, Time } from "../.
 import { keyPath } from "./change";
 import { useSheet } from "./sheet";
 
-const classes = ["1xx", "2xx", "3xx", "4xx", "5xx"] as const;
-
 export function UsageSection({ k }: { k: Key }) {
   const [granularity, setGranularity] = useState<"hour" | "day">("hour");
   const usage = useQuery(`usage ${k.keyId} ${granularity}`, async (signal) => (await get<KeyUsage>(keyPath(k, "/usage"), { granularity }, signal)).data);
@@ -28,14 +26,10 @@ export function UsageSection({ k }: { k: Key }) {
       {!u && usage.loading && <Loading what="the usage" />}
       {u && (
         <>
-          <p class="totals" role="status">
-            <strong>{plural(u.requests, "request")}</strong>
-            {classes.map((c) => u.status[c] > 0 && <span key={c}>{c}: {number(u.status[c])}</span>)}
-          </p>
           <Bars buckets={u.buckets.map((b) => ({ start: b.start, parts: statusParts(b.status) }))} names={statusNames} granularity={granularity}
             label={granularity === "hour" ? "Requests in the last 36 hours, by status" : "Requests in the last 30 days, by status"} />
           <p class="hint">
-            Requests show up here within some minutes. First used <Time at={u.firstUsed} />, last used <Time at={u.lastUsed} relative />, last refused with 401 <Time at={u.lastRefused} relative />.
+            Requests show up here within some minutes. First used: <Time at={u.firstUsed} otherwise="never" />, last used: <Time at={u.lastUsed} relative otherwise="never" />, last refused with 401: <Time at={u.lastRefused} relative otherwise="never" />.
           </p>
           <Drift usage={u} />
           <PermissionsUsed usage={u} />
