@@ -95,6 +95,7 @@ screenshots: $(BROWSER)
 	$(call in_chromium,$(WEB)/test/screenshots.mjs)
 
 bench-console: $(BROWSER)
+	$(if $(NPM),go run ./bench -part console)
 	$(call in_chromium,$(WEB)/test/bench.mjs)
 
 # make test-synth  the stack that cdk deploy would make: the template, and what cfn-lint

@@ -3,6 +3,7 @@
 //
 //	go run ./bench             everything
 //	go run ./bench -part process,size,inprocess,gateway
+//	make bench-console         the console: its files here, its pages in Chromium
 //
 // It needs DynamoDB Local, which it gets and starts as the tests do. Every load goes to
 // loopback and is bounded. The figures are the machine's; the ratios are the result. A
@@ -39,7 +40,7 @@ func bench(ctx context.Context, parts []string) error {
 	defer os.RemoveAll(dir)
 	fmt.Printf("%s %s/%s, %d cores\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	measures := map[string]func(context.Context, string) error{
-		"process": processes, "size": sizes, "inprocess": inProcess, "gateway": throughput,
+		"process": processes, "size": sizes, "inprocess": inProcess, "gateway": throughput, "console": consoleFigures,
 	}
 	for _, name := range parts {
 		f, ok := measures[name]
