@@ -83,7 +83,11 @@ export function CustomersField({ value, onValue, error, hint, label = "Customers
           </ul>
         )}
         <CustomerInput id={id} value={text} onChosen={add} except={value} onBlur={() => add(text)}
-          onValue={(t) => (/[\s,;]/.test(t) ? add(t) : setText(t))}
+          onValue={(typed) => {
+            const t = typed.replace(/^[\s,;]+/, "");
+            if (/[\s,;]/.test(t)) add(t);
+            else setText(t);
+          }}
           onKeyDown={(e) => {
             if (e.key === "Enter" && text.trim()) {
               e.preventDefault();

@@ -111,7 +111,7 @@ function FilterBar({ filters, choose, clear }: { filters: Filters; choose: (chan
       <SelectField label="Environment" value={filters.environment} onValue={(v) => choose({ environment: v })}
         options={[any("All"), ...seen.map((e): [string, string] => [e, environmentName[e] ?? e])]} />
       <SelectField label="Status" value={filters.status} onValue={(v) => choose({ status: v })}
-        options={[any("All but revoked"), ...statuses.map((s): [string, string] => [s, statusWord(s)])]} />
+        options={[any("Not revoked"), ...statuses.map((s): [string, string] => [s, statusWord(s)])]} />
       <SelectField label="Permission" value={filters.permission} onValue={(v) => choose({ permission: v })}
         options={[any("Any"), ...known(permissions.map((p): [string, string] => [p.name, p.label]), filters.permission)]} />
       <div class="field">
@@ -177,7 +177,7 @@ function Table({ list, busy, sort, choose }: { list: List; busy: boolean; sort: 
             <th scope="col">Rate limit</th>
             <Head name="lastUsed" {...sorted}>Last used</Head>
             <Head name="expirationTs" {...sorted}>Expires</Head>
-            <th scope="col">Last 36 hours</th>
+            <th scope="col">36 hours</th>
           </tr>
         </thead>
         <tbody>
@@ -204,12 +204,12 @@ function Head({ name, sort, choose, children }: { name: string; sort: string; ch
 }
 
 function Row({ k, starts, values, failed }: { k: Key; starts: Instant[] | undefined; values: number[] | undefined; failed: boolean }) {
-  const limit = nearestLimit(limitsOf(k));
+  const limits = limitsOf(k), limit = nearestLimit(limits);
   return (
     <tr>
       <th scope="row">
         <span class="name">
-          <a class="wrap" href={href("keys/" + encodeURIComponent(k.keyId))}>{k.name}</a>
+          <a class="wrap" title={k.name} href={href("keys/" + encodeURIComponent(k.keyId))}>{k.name}</a>
           {k.isPrimary && <Tag tone="accent"><Icon name="star" size={12} /> Primary</Tag>}
           {k.canary && <Tag tone="warning">Canary</Tag>}
         </span>
@@ -220,15 +220,17 @@ function Row({ k, starts, values, failed }: { k: Key; starts: Instant[] | undefi
       <td data-label="Status">
         <span>
           <StatusMark status={k.status} />
-          {k.status === "scheduled" && k.notBefore && <span class="second">from <Time at={k.notBefore} /></span>}
+          {k.status === "scheduled" && k.notBefore && <span class="second">from {date(k.notBefore)}</span>}
         </span>
       </td>
       <td data-label="Permissions"><Permissions k={k} /></td>
       <td data-label="Rate limit">
-        <span>
-          <LimitMeter limit={limit} />
-          {limit.requests !== k.rateLimit && <span class="second">{number(k.rateLimit)} a minute</span>}
-        </span>
+        {k.canary ? <span class="muted">Never works</span> : (
+          <span>
+            <LimitMeter limit={limit} />
+            {limit !== limits[0] && <span class="second">{number(k.rateLimit)} a minute</span>}
+          </span>
+        )}
       </td>
       <td data-label="Last used"><Time at={k.lastUsed} relative /></td>
       <td data-label="Expires"><Expiry at={k.expirationTs} /></td>
