@@ -20,6 +20,7 @@ func greet(w io.Writer, s *stack.Stack) {
 	} else {
 		say("  root key        in %s", s.RootKeyFile())
 	}
+	say("  console         %s/console/", s.URL)
 	say("  access log      %s", s.AccessLogFile())
 	say("  stages          first segment of a path: %v; none means %s", s.Stages, s.DefaultStage())
 	say("")
