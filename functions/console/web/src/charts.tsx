@@ -129,7 +129,7 @@ export function Bars({ buckets, names, label, granularity }: BarsProps) {
     choose(i >= 0 && i <= last ? i : undefined);
   };
   const press = (e: KeyboardEvent) => {
-    const from = at ?? last;
+    const from = at ?? last + 1;
     const to = { ArrowLeft: from - 1, ArrowDown: from - 1, ArrowRight: from + 1, ArrowUp: from + 1, Home: 0, End: last, PageUp: from + 6, PageDown: from - 6 }[e.key];
     if (to === undefined) return;
     e.preventDefault();

@@ -62,6 +62,8 @@ function None({ more, filters }: { more: boolean; filters: Filters }) {
   return <Empty title="All is well"><p>There is no open alert: nobody needs to do anything.</p></Empty>;
 }
 
+const instants = /(\d{4}-\d\d-\d\dT[\d:.]+Z)/;
+
 function Item({ alert, onChange }: { alert: Alert; onChange: (a: Alert) => void }) {
   const id = useId();
   const done = useRef<HTMLParagraphElement>(null);
@@ -84,7 +86,7 @@ function Item({ alert, onChange }: { alert: Alert; onChange: (a: Alert) => void 
         <h2 id={id}>{kindText(alert.kind)}</h2>
         <Severity severity={alert.severity} />
       </div>
-      <p class="wrap">{alert.text}</p>
+      <p class="wrap">{alert.text.split(instants).map((part, i) => (i % 2 ? <Time key={i} at={part} /> : part))}</p>
       <p class="about">
         {alert.keyId && <a class="wrap" href={href("keys/" + alert.keyId)} title={alert.keyId}>{alert.keyName ?? alert.keyId}</a>}
         {alert.environment && <EnvironmentTag environment={alert.environment} />}
@@ -97,7 +99,7 @@ function Item({ alert, onChange }: { alert: Alert; onChange: (a: Alert) => void 
           {Object.entries(alert.data).sort(([a], [b]) => a.localeCompare(b)).map(([name, value]) => (
             <div key={name}>
               <dt>{figureText(name)}</dt>
-              <dd>{/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value) ? <Time at={value} /> : value}</dd>
+              <dd>{value.replace(instants, "") ? value : <Time at={value} />}</dd>
             </div>
           ))}
           <div><dt>About</dt><dd>{alert.subject}</dd></div>
