@@ -39,14 +39,18 @@ func TestCallsPerOperation(t *testing.T) {
 				"create retry-safe":         "GGT",
 				"create primary retry-safe": "GGGT",
 				"rename":                    "GGTUB",
-				"narrow":                    "GTUB",
+				"narrow":                    "GTUQB",
 				"make primary":              "GGGTUB",
-				"revoke":                    "GTUB",
-				"revoke with descendants":   "GQTUBQTUQ",
-				"activate":                  "GTUB",
-				"regenerate":                "GTU",
-				"regenerate retry-safe":     "GGTU",
-				"delete":                    "GTU",
+				"revoke":                    "GTUQB",
+				"revoke with descendants":   "GQTUQBQTUQQ",
+				"activate":                  "GTUQB",
+				"regenerate":                "GTUQ",
+				"regenerate retry-safe":     "GGTUQ",
+				"delete":                    "GTUQ",
+				"revoke with sessions":      "GTUQTUUQB",
+				"end grace":                 "GTUQB",
+				"create session":            "GGQT",
+				"end session":               "GTU",
 				"get":                       "GGB",
 				"list":                      "QB",
 			}
@@ -167,7 +171,7 @@ func TestAHammeredKeyIsRevokedAtTheFirstTry(t *testing.T) {
 	if _, _, err := world.Service.Revoke(t.Context(), root, keys.Ref{ID: id}, false, keys.Conditions{}); err != nil {
 		t.Fatalf("Revoke = %v", err)
 	}
-	if calls := short(w.seen()); calls != "GTUB" {
+	if calls := short(w.seen()); calls != "GTUQB" {
 		t.Errorf("calls %s, want one transaction and one write to the meter", calls)
 	}
 	if m, found, err := s.Meter(t.Context(), id); err != nil || !found || m.Active {

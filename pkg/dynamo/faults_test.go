@@ -29,6 +29,7 @@ type scene struct {
 	id              string        // of the account, also before there is one
 	root            keys.Caller   // may do everything
 	target          keys.Key      // made by root, may manage keys
+	session         apikey.ID     // one of target's two
 }
 
 // operation is one thing that a Service does. run answers the secret that it issued, if
@@ -101,6 +102,19 @@ func operations() []operation {
 		{name: "delete", repeatable: is(keys.ErrNotFound), setup: (*scene).keys, run: func(s *scene, svc *keys.Service, who keys.Caller) (apikey.Key, error) {
 			return key(svc.Delete(ctx, who, ref(s), keys.Conditions{}))
 		}},
+		{name: "revoke with sessions", setup: (*scene).sessions, run: func(s *scene, svc *keys.Service, who keys.Caller) (apikey.Key, error) {
+			k, _, err := svc.Revoke(ctx, who, ref(s), false, keys.Conditions{})
+			return key(k, err)
+		}},
+		{name: "end grace", setup: (*scene).grace, run: func(s *scene, svc *keys.Service, who keys.Caller) (apikey.Key, error) {
+			return key(svc.Update(ctx, who, ref(s), keys.Patch{EndGrace: true}, keys.Conditions{}))
+		}},
+		{name: "create session", setup: (*scene).keys, run: func(s *scene, svc *keys.Service, who keys.Caller) (apikey.Key, error) {
+			return issued(svc.CreateSession(ctx, who))
+		}},
+		{name: "end session", repeatable: is(keys.ErrNotFound), setup: (*scene).sessions, run: func(s *scene, svc *keys.Service, who keys.Caller) (apikey.Key, error) {
+			return key(svc.EndSession(ctx, who, s.session))
+		}},
 		{name: "get", reads: true, setup: (*scene).keys, run: func(s *scene, svc *keys.Service, who keys.Caller) (apikey.Key, error) {
 			return key(svc.Get(ctx, who, number(s)))
 		}},
@@ -152,6 +166,31 @@ func (s *scene) family() {
 	s.create(s.MustLogin(s.T, target.Plaintext), "child")
 }
 
+func (s *scene) sessions() {
+	s.account()
+	target := s.create(s.root, "target")
+	s.target = target.Key
+	who := s.MustLogin(s.T, target.Plaintext)
+	s.makeSession(who)
+	s.session = s.makeSession(who).KeyID
+}
+
+func (s *scene) makeSession(who keys.Caller) keys.Caller {
+	s.Helper()
+	out, err := s.Service.CreateSession(context.Background(), who)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return s.MustLogin(s.T, out.Plaintext)
+}
+
+func (s *scene) grace() {
+	s.keys()
+	if _, err := s.Service.Regenerate(context.Background(), s.root, keys.Ref{ID: s.target.ID}, time.Hour, keys.Idempotency{}, keys.Conditions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // state is what an operation may have changed: the versions in an account.
 func (s *scene) state() string {
 	s.Helper()
@@ -166,6 +205,13 @@ func (s *scene) state() string {
 	out := fmt.Sprint("account ", a.Version)
 	for _, k := range list {
 		out += fmt.Sprintf(", key %d at %d", k.Number, k.Version)
+	}
+	sessions, err := s.clean.Sessions(context.Background(), s.id, "")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, k := range sessions {
+		out += fmt.Sprintf(", session %s at %d", k.ID, k.Version)
 	}
 	return out
 }
@@ -368,6 +414,9 @@ func checkTables(t *testing.T, s *store, of func(account string) any) {
 		made     = map[string]int{} // audit events that say that a key was made, by its id
 		records  []item
 		meters   = map[string]item{}
+		sessions = map[string]item{} // rows by id
+		events   = map[string]item{} // audit rows by id
+		trails   = map[string]bool{} // by key and audit id
 	)
 	for _, it := range s.scan(t, s.cfg.KeysTable) {
 		pk, sk := str(it, "pk"), str(it, "sk")
@@ -384,7 +433,20 @@ func checkTables(t *testing.T, s *store, of func(account string) any) {
 				rows[a] = map[string]item{}
 			}
 			rows[a][num(it, "num")] = it
+		case strings.HasPrefix(pk, "A#") && strings.HasPrefix(sk, "S#"):
+			if sk != "S#"+str(it, "parent")+"#"+str(it, "id") {
+				t.Errorf("the row of session %s is at %q", str(it, "id"), sk)
+			}
+			sessions[str(it, "id")] = it
+		case strings.HasPrefix(pk, "T#") && strings.HasPrefix(sk, "L#"):
+			trails[pk[2:]+" "+sk[2:]] = true
+			if str(it, "key") != pk[2:] || str(it, "env") == "" {
+				t.Errorf("an event of key %q, environment %q is in the trail of %s", str(it, "key"), str(it, "env"), pk[2:])
+			}
 		case strings.HasPrefix(pk, "A#") && strings.HasPrefix(sk, "L#"):
+			if !truth(it, "void") {
+				events[sk[2:]] = it
+			}
 			if action := str(it, "action"); action == "key.create" || action == "account.create" {
 				made[str(it, "key")]++
 			}
@@ -395,8 +457,25 @@ func checkTables(t *testing.T, s *store, of func(account string) any) {
 	for _, it := range s.scan(t, s.cfg.MetersTable) {
 		meters[str(it, "id")] = it
 	}
+	for id, it := range events {
+		if !trails[str(it, "key")+" "+id] {
+			t.Errorf("event %s is not in the trail of its key %s (%v)", id, str(it, "key"), of(str(it, "acct")))
+		}
+	}
+	for at := range trails {
+		if _, id, _ := strings.Cut(at, " "); events[id] == nil {
+			t.Errorf("the trail %s has an event that the account has not", at)
+		}
+	}
 	for id, it := range keyItems {
 		row := rows[str(it, "acct")][num(it, "num")]
+		if parent := keyItems[str(it, "parent")]; parent != nil {
+			row = sessions[id]
+			if !truth(it, "deleted") && (num(parent, "verdict") != num(it, "parentVerdict") || !truth(parent, "active")) {
+				t.Errorf("session %s outlives its parent's change (%v)", id, of(str(it, "acct")))
+			}
+			made[id]++ // whoever makes one says so of its parent
+		}
 		if diff := cmp.Diff(shown(it), shown(row)); diff != "" {
 			t.Errorf("key %s and its list row differ (%v):\n%s", id, of(str(it, "acct")), diff)
 		}
@@ -438,7 +517,7 @@ func checkTables(t *testing.T, s *store, of func(account string) any) {
 		}
 		total += len(list)
 	}
-	if total != len(keyItems) || len(meters) != len(keyItems) || len(accounts) != len(rows) {
+	if total += len(sessions); total != len(keyItems) || len(meters) != len(keyItems) || len(accounts) != len(rows) {
 		t.Errorf("%d keys, %d rows, %d meters; %d accounts, %d with keys", len(keyItems), total, len(meters), len(accounts), len(rows))
 	}
 	for _, r := range records {

@@ -36,6 +36,9 @@ const (
 	sessionLife   = 12 * time.Hour
 	maxSessions   = 20 // live ones of one key; one more ends the oldest
 	sessionSuffix = " (session)"
+	// longestCached is how long API Gateway keeps a policy at most. What ended before has none
+	// left that its guard could be asked with.
+	longestCached = time.Hour
 
 	actionSessionCreate = "session.create"
 	actionSessionEnd    = "session.end"
@@ -177,9 +180,9 @@ func (s *Service) ending(by *Caller, list []Key, now time.Time) *Change {
 }
 
 // endOutdated ends those sessions of the keys that are not of the keys' verdict, and settles
-// the meters of those that are ended already, since whoever ended them may have broken off.
-// list holds the keys as they were just committed or read. It returns what it ended. Its
-// failure is ErrNotSettled.
+// once more the meters of those that were ended lately, since whoever ended them may have
+// broken off. list holds the keys as they were just committed or read. It returns what it
+// ended. Its failure is ErrNotSettled.
 //
 // Nobody needs to be proved for it: such a session is dead already, and the caller may have
 // been one of them.
@@ -209,14 +212,13 @@ func (s *Service) endOutdated(ctx context.Context, by *Caller, list []Key) (all 
 				switch verdict, ok := verdicts[k.Parent]; {
 				case !ok || k.ParentVerdict >= verdict || k.ExpiredAt(now):
 				case k.Deleted:
-					over = append(over, k)
+					if first && now.Sub(k.DeletedAt) <= longestCached {
+						over = append(over, k)
+					}
 				case len(batch) > 0 && batch[0].Parent != k.Parent || len(batch) == MaxKeysPerChange:
 				default:
 					batch = append(batch, k)
 				}
-			}
-			if !first {
-				over = nil
 			}
 			if len(batch) == 0 {
 				return decision{settle: over}, nil
