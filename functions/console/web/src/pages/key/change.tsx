@@ -81,6 +81,8 @@ export function ChangeDialog({ reload, title, action, danger, ready = true, act,
     try {
       await act(forced);
       onClose();
+      // What opened the dialog may be gone by now, and the focus with it.
+      setTimeout(() => document.activeElement === document.body && document.querySelector("h1")?.focus());
     } catch (e) {
       if (!(e instanceof ApiError)) throw e;
       if (e.code === "last_manager") setLastManager(true);

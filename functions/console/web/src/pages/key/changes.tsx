@@ -12,9 +12,8 @@ export interface Change {
   name: string;
   was: string;
   now: string;
-  /** What is gained and lost, where old and new as a whole would be hard to compare. */
-  gains: string[];
-  loses: string[];
+  /** The change in words, where old and new as a whole would be hard to compare. */
+  words: string;
   /** The key may do less afterwards. */
   narrows: boolean;
   /** It is another verdict: sessions of this key end. */
@@ -31,30 +30,34 @@ const at = (t: Instant | null, otherwise: string) => (t ? dateTime(t) : otherwis
 const quotaText = (q: Key["quota"]) => (q ? `${number(q.requests)} requests a month, from day ${q.refillDay} (UTC)` : "no quota");
 const limit = (k: Key, window: "hour" | "day") => k.limits.find((l) => l.window === window)?.requests;
 
+/** "gains Customer Write; loses Telemetry Write" */
+const gainsAndLoses = (gains: string[], loses: string[]) =>
+  [gains.length > 0 && "gains " + gains.join(", "), loses.length > 0 && "loses " + loses.join(", ")].filter(Boolean).join("; ");
+
 /** Of sets in which none at all means every one. */
 function setChange(was: string[], now: string[], every: string) {
-  const gains = was.length && !now.length ? [every] : was.length ? now.filter((c) => !was.includes(c)) : [];
-  const loses = now.length ? (was.length ? was.filter((c) => !now.includes(c)) : [every]) : [];
-  return { gains, loses, was: was.join(", ") || every, now: now.join(", ") || every };
+  const loses = was.filter((c) => !now.includes(c)), list = now.join(", ");
+  const words = now.length === 0 ? `opened to ${every}` : was.length === 0 ? `confined to ${list}` : gainsAndLoses(now.filter((c) => !was.includes(c)), loses);
+  return { words, was: was.join(", ") || every, now: list || every, narrows: now.length > 0 && (was.length === 0 || loses.length > 0) };
 }
 
 /** What is different between two states of a key. */
 export function changesOf(was: Key, now: Key, catalogue: Permission[]): Change[] {
   const list: Change[] = [];
   const add = (field: Change["field"], name: string, a: string, b: string, more: Partial<Change> = {}) => {
-    if (a !== b) list.push({ field, name, was: a, now: b, gains: [], loses: [], narrows: false, verdict: true, ...more });
+    if (a !== b) list.push({ field, name, was: a, now: b, words: "", narrows: false, verdict: true, ...more });
   };
   const label = (p: string) => permissionLabel(catalogue, p);
   add("name", "Name", was.name, now.name, { verdict: false });
   add("owner", "Owner", was.owner || "nobody", now.owner || "nobody", { verdict: false });
   const loses = was.permissions.filter((p) => !holds(now.permissions, p));
   add("permissions", "Permissions", was.permissions.map(label).join(", ") || "none", now.permissions.map(label).join(", ") || "none", {
-    gains: now.permissions.filter((p) => !holds(was.permissions, p)).map(label), loses: loses.map(label), narrows: loses.length > 0,
+    words: gainsAndLoses(now.permissions.filter((p) => !holds(was.permissions, p)).map(label), loses.map(label)), narrows: loses.length > 0,
   });
   const customers = setChange(was.customers, now.customers, "every customer");
-  add("customers", "Customers", customers.was, customers.now, { ...customers, narrows: customers.loses.length > 0 });
+  add("customers", "Customers", customers.was, customers.now, customers);
   const networks = setChange(was.networks, now.networks, "anywhere");
-  add("networks", "Networks", networks.was, networks.now, { ...networks, narrows: networks.loses.length > 0 });
+  add("networks", "Networks", networks.was, networks.now, networks);
   add("plan", "Plan", was.plan, now.plan, { narrows: false });
   add("rateLimit", "Rate limit", atMost(was.rateLimit, "requests in any 60 seconds"), atMost(now.rateLimit, "requests in any 60 seconds"), { narrows: now.rateLimit < was.rateLimit });
   add("hour", "Hourly limit", atMost(limit(was, "hour"), perHour), atMost(limit(now, "hour"), perHour), { narrows: lower(limit(was, "hour"), limit(now, "hour")) });
@@ -65,11 +68,9 @@ export function changesOf(was: Key, now: Key, catalogue: Permission[]): Change[]
   return list;
 }
 
-/** "20 → 50", or "gains Customer Write, loses Telemetry Write". */
+/** "20 → 50", or "gains Customer Write; loses Telemetry Write". */
 export function changeText(c: Change): ComponentChildren {
-  const listed = c.field === "permissions" || c.field === "customers" || c.field === "networks";
-  const words = [c.gains.length > 0 && "gains " + c.gains.join(", "), c.loses.length > 0 && "loses " + c.loses.join(", ")].filter(Boolean).join("; ");
-  if (listed && words) return <>{words}<br /><span class="hint">Afterwards: {c.now}</span></>;
+  if (c.words) return <>{c.words}<br /><span class="hint">{c.words.includes(c.now) ? `Until now: ${c.was}` : `Afterwards: ${c.now}`}</span></>;
   return <><span class="was">{c.was}</span><span class="hidden"> becomes</span> <span aria-hidden="true">→</span> <strong>{c.now}</strong></>;
 }
 

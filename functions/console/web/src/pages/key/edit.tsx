@@ -17,6 +17,11 @@ import { type Draft, type Faults, draftOf, edited, faultsOf, patchOf, rebase } f
 
 type Step = "form" | "review" | "theirs";
 
+const labels: Record<keyof Draft, string> = {
+  name: "Name", owner: "Owner", permissions: "Permissions", customers: "Customers", networks: "Networks", plan: "Plan", rateLimit: "Rate limit",
+  hour: "Hourly limit", day: "Daily limit", quota: "Monthly quota", refillDay: "Refill day", notBefore: "Works from", expirationTs: "Expires",
+};
+
 const unsaved = "Your changes are not saved. Leave without them?";
 
 export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => void }) {
@@ -73,7 +78,12 @@ export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => voi
     setTheirs(undefined);
     setStep("form");
   };
-  const texts = Object.values(faults);
+  // Which fields are meant is told, since the first of them may be out of sight.
+  const meant = Object.keys(faults).filter((f) => f).map((f) => labels[f as keyof Draft]);
+  const said = [
+    save.error && (save.error.code !== "validation_failed" || meant.length === 0) && save.error.message,
+    faults[""], meant.length > 0 && `Look again at: ${meant.join(", ")}.`,
+  ].filter(Boolean).join(" ");
 
   return (
     <Dialog title={title} wide onClose={close} dismissible={!save.busy}>
@@ -82,8 +92,7 @@ export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => voi
           e.preventDefault();
           review();
         }}>
-          {save.error ? <ErrorSummary text={[save.error.message, faults[""]].filter(Boolean).join(" ")} />
-            : texts.length > 0 && <ErrorSummary text="Some fields need another look." />}
+          {said && <ErrorSummary text={said} />}
           {catalogue.error && <Failure error={catalogue.error} what="load the permissions" onRetry={catalogue.reload} />}
           {!catalogue.data && !catalogue.error ? <Loading what="the permissions" /> : (
             <Fields k={base} draft={draft} faults={faults} catalogue={names} onDraft={(d) => setDraft({ ...draft, ...d })} />
@@ -135,7 +144,7 @@ function Theirs({ was, theirs, mine, adopt }: { was: Key; theirs: Key; mine: Cha
       theirs.isActive !== was.isActive && (theirs.isActive ? "switched on" : "switched off"),
       theirs.isPrimary !== was.isPrimary && (theirs.isPrimary ? "made primary" : "no longer primary"),
       theirs.rotatedAt !== was.rotatedAt && "given a new secret",
-    ].filter((s) => s !== false).map((now): Change => ({ field: "name", name: "The key", was: "as it was", now, gains: [], loses: [], narrows: false, verdict: false })));
+    ].filter((s) => s !== false).map((now): Change => ({ field: "name", name: "The key", was: "as it was", now, words: "", narrows: false, verdict: false })));
   }
   const both = mine.filter((m) => changed.some((c) => c.field === m.field && c.name === m.name));
   if (!reviewing) {
@@ -178,34 +187,34 @@ interface FieldsProps {
 function Fields({ k, draft, faults, catalogue, onDraft }: FieldsProps) {
   const self = useQuery("self", async (signal) => (await get<Self>("/v1/api-keys/self", {}, signal)).data).data;
   const plans = useAccount().data?.plans ?? [];
-  const bind = (field: Exclude<keyof Draft, "permissions" | "customers">) => ({ value: draft[field], error: faults[field], onValue: (v: string) => onDraft({ [field]: v }) });
+  const bind = (field: Exclude<keyof Draft, "permissions" | "customers">) => ({ label: labels[field], value: draft[field], error: faults[field], onValue: (v: string) => onDraft({ [field]: v }) });
   const offered = plans.map((p) => p.name).concat(plans.some((p) => p.name === k.plan) ? [] : k.plan);
   return (
     <>
       <div class="two">
-        <TextField label="Name" {...bind("name")} required />
-        <TextField label="Owner" {...bind("owner")} optional hint="Who is responsible for the key" />
+        <TextField {...bind("name")} required />
+        <TextField {...bind("owner")} optional hint="Who is responsible for the key" />
       </div>
       {!k.canary && (
         <>
           <PermissionPicker catalogue={catalogue} value={draft.permissions} mine={self?.permissions} error={faults["permissions"]} onValue={(permissions) => onDraft({ permissions })} />
           <div class="two">
             <CustomersField value={draft.customers} onValue={(customers) => onDraft({ customers })} error={faults["customers"]} hint="IDs of the only customers that the key may act for. None: every customer." />
-            <TextAreaField label="Networks" {...bind("networks")} optional hint="Such as 203.0.113.0/24 or one address, one to a line. Empty: anywhere." />
+            <TextAreaField {...bind("networks")} optional hint="Such as 203.0.113.0/24 or one address, one to a line. Empty: anywhere." />
           </div>
           <div class="two">
-            <SelectField label="Plan" {...bind("plan")} options={offered.map((p) => [p, p])} />
-            <TextField label="Rate limit" {...bind("rateLimit")} inputMode="numeric" hint="Requests in any 60 seconds" />
-            <TextField label="Hourly limit" {...bind("hour")} inputMode="numeric" optional hint="Requests in any hour. Empty: no such limit." />
-            <TextField label="Daily limit" {...bind("day")} inputMode="numeric" optional hint="Requests in any 24 hours. Empty: no such limit." />
-            <TextField label="Monthly quota" {...bind("quota")} inputMode="numeric" optional hint="Requests in a month. Empty: no quota." />
-            <TextField label="Refill day" {...bind("refillDay")} inputMode="numeric" hint="On which a month begins, 1 to 28, 00:00 UTC" />
-            <TextField label="Works from" {...bind("notBefore")} type="datetime-local" optional hint="In your time zone. Empty: at once." />
+            <SelectField {...bind("plan")} options={offered.map((p) => [p, p])} />
+            <TextField {...bind("rateLimit")} inputMode="numeric" hint="Requests in any 60 seconds" />
+            <TextField {...bind("hour")} inputMode="numeric" optional hint="Requests in any hour. Empty: no such limit." />
+            <TextField {...bind("day")} inputMode="numeric" optional hint="Requests in any 24 hours. Empty: no such limit." />
+            <TextField {...bind("quota")} inputMode="numeric" optional hint="Requests in a month. Empty: no quota." />
+            <TextField {...bind("refillDay")} inputMode="numeric" hint="On which a month begins, 1 to 28, 00:00 UTC" />
+            <TextField {...bind("notBefore")} type="datetime-local" optional hint="In your time zone. Empty: at once." />
           </div>
         </>
       )}
       <div class="two">
-        <TextField label="Expires" {...bind("expirationTs")} type="datetime-local" optional hint="In your time zone, 365 days ahead at most. Empty: never." />
+        <TextField {...bind("expirationTs")} type="datetime-local" optional hint="In your time zone, 365 days ahead at most. Empty: never." />
       </div>
     </>
   );

@@ -31,7 +31,8 @@ export function KeyDetails({ id }: { id: string }) {
 
 /** What of a key that is not there any more can still be read. */
 function Gone({ id }: { id: string }) {
-  const list = useQuery("deleted " + id, async (signal) => (await get<Key[], ListMeta>("/v1/api-keys", { status: "revoked", search: id }, signal)).data);
+  const search = id.replace(/^key_/, ""); // the part of it that the list looks for
+  const list = useQuery("deleted " + id, async (signal) => (await get<Key[], ListMeta>("/v1/api-keys", { status: "revoked", search }, signal)).data);
   const k = list.data?.find((d) => d.keyId === id);
   if (k) return <Details k={k} set={() => {}} reload={list.reload} />;
   return (

@@ -30,7 +30,7 @@ export function SimulateSection({ k }: { k: Key }) {
   return (
     <Section title="Simulate">
       <p class="muted">Would a request with this key be let through? Nothing is sent and nothing is counted.</p>
-      <form onSubmit={(e) => {
+      <form class="simulate" onSubmit={(e) => {
         e.preventDefault();
         void ask.run();
       }}>
