@@ -78,7 +78,7 @@ export class World {
         await run(visitor);
         visitor.verify();
       } catch (e) {
-        throw this.#presentable(e, visitor);
+        throw this.#presentable(e, await visitor?.report());
       } finally {
         await visitor?.close();
       }
@@ -87,19 +87,18 @@ export class World {
 
   /**
    * The error without secrets (Playwright tells what it typed, assertions what they compared),
-   * and with what went wrong in the browser, which is often its cause.
+   * and with what is to be seen in the browser.
    */
-  #presentable(e, visitor) {
-    const also = visitor?.unexpected.length ? "\nin the browser:\n  " + visitor.unexpected.join("\n  ") : "";
-    const shown = new Error(this.secrets.redact(String(e?.message ?? e) + also));
-    shown.stack = this.secrets.redact(String(e?.stack ?? e) + also);
+  #presentable(e, report = "") {
+    const shown = new Error(this.secrets.redact(String(e?.message ?? e) + report));
+    shown.stack = this.secrets.redact(String(e?.stack ?? e) + report);
     return shown;
   }
 }
 
 /** Somebody at a browser: page is the tab in front, and the locators that all flows need are here. */
 export class Visitor {
-  unexpected = [];
+  #unexpected = [];
   #expected = [];
   #onDialog;
 
@@ -137,7 +136,7 @@ export class Visitor {
   }
 
   #note(what) {
-    if (!this.#expected.some((e) => e.test(what))) this.unexpected.push(what);
+    if (!this.#expected.some((e) => e.test(what))) this.#unexpected.push(what);
   }
 
   /** What the page logs from now on and matches is no fault. */
@@ -161,7 +160,14 @@ export class Visitor {
   }
 
   verify() {
-    assert.ok(this.unexpected.length === 0, "something unexpected happened");
+    assert.ok(this.#unexpected.length === 0, "something unexpected happened");
+  }
+
+  /** For whoever has to find out why a test failed. */
+  async report() {
+    const shown = await this.page.locator("body").ariaSnapshot({ timeout: 2000 }).catch((e) => e.message);
+    const lines = shown.split("\n");
+    return ["", ...this.#unexpected, this.page.url(), ...lines.slice(0, 60), lines.length > 60 ? "…" : ""].join("\n");
   }
 
   async close() {
