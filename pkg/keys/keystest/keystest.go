@@ -2,7 +2,7 @@
 // it, and checks of the whole keys.Service that run on any store.
 //
 //   - [Suite]: the contract of keys.Store, condition by condition.
-//   - [Model]: random sequences of a key's life against a plain model of it.
+//   - [Model]: random sequences of a key's life, and of its sessions', against a plain model.
 //   - [PrimaryStorm]: many callers move and delete the primary key at once.
 //   - [Canary]: no piece of a secret in what was written anywhere.
 //

@@ -51,6 +51,9 @@ func Model(t *testing.T, store Store, sequences int) {
 			"list":        m.list,
 			"get":         m.get,
 			"logins":      m.logins,
+			"session":     m.createSession,
+			"end session": m.endSession,
+			"sessions":    m.listSessions,
 		})
 		m.logins(rt)
 	})
@@ -70,7 +73,8 @@ func Model(t *testing.T, store Store, sequences int) {
 var commonOutcomes = []string{
 	"create ok", "create a canary", "create replayed", "create validation", "create escalation permissions", "create escalation rateLimit",
 	"update ok", "update not found", "update primary", "activate ok", "revoke ok", "revoke last manager",
-	"regenerate ok", "delete ok", "delete primary", "delete not found", "list ok", "get ok",
+	"session ok", "session escalation sessionOf", "end session ok", "end session not found", "list sessions ok", "sessions ended with their parent", "a session calls",
+	"grace ended", "regenerate ok", "delete ok", "delete primary", "delete not found", "list ok", "get ok",
 }
 
 // modelPlans keep the cap on keys within reach of a sequence.
@@ -86,6 +90,7 @@ type model struct {
 	ctx      context.Context
 	account  keys.Account
 	keys     []*modelKey // by number - 1
+	sessions []*modelSession
 	records  map[string]*modelRecord
 	last     func(*rapid.T) // repeats the last retry-safe request
 	events   int
@@ -302,11 +307,20 @@ func (m *model) judge(t *rapid.T, op string, no refusals, err error) bool {
 }
 
 // caller draws a credential that was issued at some time, mostly one that works, and logs
-// in; nil: it is refused, as the model says it must be.
+// in. Of a session the key is its parent: what that may do, the session may.
 func (m *model) caller(t *rapid.T) (*modelKey, keys.Caller) {
 	c := m.keys[0]
 	if rapid.IntRange(0, 2).Draw(t, "another caller") > 0 {
 		c = rapid.SampledFrom(m.keys).Draw(t, "caller")
+	}
+	if len(m.sessions) > 0 && rapid.IntRange(0, 3).Draw(t, "by a session") == 0 {
+		s := rapid.SampledFrom(m.sessions).Draw(t, "calling session")
+		who := m.loginSession(t, s)
+		if who == nil {
+			t.Skip("this session does not work")
+		}
+		m.outcomes["a session calls"]++
+		return s.parent, *who
 	}
 	generation := len(c.secrets)
 	if generation > 1 && rapid.IntRange(0, 3).Draw(t, "old secret") == 0 {
@@ -346,6 +360,9 @@ func (m *model) logins(t *rapid.T) {
 		for g := range k.secrets {
 			m.login(t, k, g+1)
 		}
+	}
+	for _, s := range m.sessions {
+		m.loginSession(t, s)
 	}
 }
 
@@ -399,7 +416,10 @@ func (m *model) set(k *modelKey, next keys.Key) bool {
 	}
 	next.Version++
 	next.UpdatedAt = m.now()
-	k.Key = next
+	moved := next.Verdict != k.Verdict
+	if k.Key = next; moved {
+		m.outdated(k)
+	}
 	return true
 }
 
@@ -438,6 +458,7 @@ func (m *model) check(t *rapid.T) {
 	if account.NextNumber != int64(len(m.keys)+1) || account.KeyCount < undeleted {
 		t.Fatalf("NextNumber %d after %d keys, KeyCount %d for %d", account.NextNumber, len(m.keys), account.KeyCount, undeleted)
 	}
+	m.checkSessions(t)
 	events, err := Events(m.ctx, m.store, m.account.ID)
 	if err != nil || len(events) != m.events {
 		t.Fatalf("%d audit events, %v, want %d", len(events), err, m.events)
@@ -473,7 +494,7 @@ func idempotency(t *rapid.T, route, body string) keys.Idempotency {
 // replayed finds the answer that a retry-safe request must repeat, and adds why it cannot.
 // found is false if the request is to be carried out.
 func (m *model) replayed(no refusals, c *modelKey, who keys.Caller, idem keys.Idempotency) (r *modelRecord, found bool) {
-	r = m.records[fmt.Sprint(c.Number, idem.Route, idem.Key)]
+	r = m.records[fmt.Sprint(who.KeyID, idem.Route, idem.Key)]
 	if idem.Key == "" || r == nil || m.now().Sub(r.at) >= 24*time.Hour {
 		return nil, false
 	}
@@ -498,7 +519,16 @@ func (m *model) answered(c *modelKey, who keys.Caller, idem keys.Idempotency, ou
 	if idem.Key == "" {
 		return
 	}
-	m.records[fmt.Sprint(c.Number, idem.Route, idem.Key)] = &modelRecord{string(idem.Request), who.Credential, out, m.now()}
+	m.records[fmt.Sprint(who.KeyID, idem.Route, idem.Key)] = &modelRecord{string(idem.Request), who.Credential, out, m.now()}
+	if at := slices.IndexFunc(m.sessions, func(s *modelSession) bool { return s.secret.ID() == who.KeyID }); at >= 0 {
+		s := m.sessions[at]
+		m.last = func(t *rapid.T) {
+			if who := m.loginSession(t, s); who != nil {
+				again(t, c, *who)
+			}
+		}
+		return
+	}
 	m.last = func(t *rapid.T) {
 		generation := rapid.IntRange(1, len(c.secrets)).Draw(t, "generation of the caller")
 		if who := m.login(t, c, generation); who != nil {

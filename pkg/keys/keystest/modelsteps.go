@@ -33,6 +33,7 @@ type fields struct {
 	active      *bool
 	primary     *bool
 	canary      bool
+	endGrace    bool
 }
 
 // forCanary adds the refusal of what a canary key cannot have.
@@ -303,6 +304,7 @@ func (m *model) update(t *rapid.T) {
 	f := m.drawFields(t, no)
 	f.never = f.days == nil && f.expires == nil && rapid.IntRange(0, 3).Draw(t, "never expires") == 0
 	f.atOnce = f.start == nil && rapid.IntRange(0, 7).Draw(t, "starts at once") == 0
+	f.endGrace = rapid.IntRange(0, 2).Draw(t, "end the grace") == 0
 	m.updateAs(t, no, c, who, f, "update")
 }
 
@@ -328,6 +330,10 @@ func (m *model) updateAs(t *rapid.T, no refusals, c *modelKey, who keys.Caller, 
 		}
 		if end := next.ExpiresAt; !end.IsZero() && end.Before(next.Previous.Until) {
 			next.Previous.Until = end
+		}
+		if f.endGrace && next.Previous.Until.After(m.now()) {
+			next.Previous = keys.Secret{}
+			m.outcomes["grace ended"]++
 		}
 		after := &modelKey{Key: next}
 		if f.primary != nil {
@@ -358,7 +364,7 @@ func (m *model) updateAs(t *rapid.T, no refusals, c *modelKey, who keys.Caller, 
 	} else {
 		p := keys.Patch{
 			Name: f.name, Permissions: f.permissions, Customers: f.customers, Networks: f.networks, Owner: f.owner, Plan: f.plan,
-			RateLimit: f.rateLimit, ExpirationDays: f.days, Active: f.active, Primary: f.primary,
+			RateLimit: f.rateLimit, ExpirationDays: f.days, Active: f.active, Primary: f.primary, EndGrace: f.endGrace,
 		}
 		if f.expires != nil || f.never {
 			p.ExpiresAt = &f.expires
@@ -520,7 +526,7 @@ func (m *model) get(t *rapid.T) {
 	c, who := m.caller(t)
 	no := refusals{}
 	k, ref := m.target(t, no, c)
-	if !reach(c.Permissions)["api_keys:read"] && (k != c || ref.ID == "") {
+	if !reach(c.Permissions)["api_keys:read"] && (k != c || ref.ID == "" || who.Parent != "") {
 		no.add("escalation permissions")
 	}
 	out, err := m.w.Service.Get(m.ctx, who, ref)
