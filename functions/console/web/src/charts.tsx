@@ -143,7 +143,7 @@ export function Bars({ buckets, names, label, granularity }: BarsProps) {
           <ul>
             {shown.map(({ name, i, n }) => (
               <li key={name}>
-                <svg width="14" height="14" aria-hidden="true"><rect class={`look${look(i)}`} x="1" y="1" width="12" height="12" fill={`url(#${id}-${look(i)})`} /></svg>
+                <svg width=".875rem" height=".875rem" viewBox="0 0 14 14" aria-hidden="true"><rect class={`look${look(i)}`} x="1" y="1" width="12" height="12" fill={`url(#${id}-${look(i)})`} /></svg>
                 {name} <b>{number(n)}</b>
               </li>
             ))}

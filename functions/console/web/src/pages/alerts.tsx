@@ -127,7 +127,7 @@ function Severity({ severity }: { severity: Alert["severity"] }) {
   const { word, shape } = severities[severity];
   return (
     <span class="severity">
-      <svg class="icon" width="16" height="16" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{shape}</svg>
+      <svg class="icon" width="1rem" height="1rem" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{shape}</svg>
       {severity[0]?.toUpperCase() + severity.slice(1)}<span class="muted">{word}</span>
     </span>
   );

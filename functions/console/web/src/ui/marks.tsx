@@ -16,7 +16,7 @@ export const statusWord = (s: Status) => marks[s].word;
 export function StatusMark({ status }: { status: Status }) {
   return (
     <span class={`status ${status}`}>
-      <svg width="12" height="12" viewBox="0 0 12 12" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" aria-hidden="true">{marks[status].shape}</svg>
+      <svg width=".75rem" height=".75rem" viewBox="0 0 12 12" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" aria-hidden="true">{marks[status].shape}</svg>
       {marks[status].word}
     </span>
   );
