@@ -144,19 +144,17 @@ export class Visitor {
     this.#expected.push(...patterns);
   }
 
-  /** What is done with the browser's own dialogs while run runs: answers what they have said. */
-  async dialogs(answer, run) {
+  /** Runs run, which makes the browser itself ask something, and answers that: "accept" or "dismiss". */
+  async asked(type, answer, run) {
     const said = [];
     this.#onDialog = async (d) => {
-      said.push(`${d.type()}: ${d.message()}`);
+      said.push(d.type());
       await d[answer]();
     };
-    try {
-      await run();
-    } finally {
-      this.#onDialog = undefined;
-    }
-    return said;
+    await run();
+    await eventually("the browser asks", () => said.length > 0, { seconds: 5 });
+    this.#onDialog = undefined;
+    assert.deepEqual(said, [type], "asked once");
   }
 
   verify() {
@@ -165,7 +163,7 @@ export class Visitor {
 
   /** For whoever has to find out why a test failed. */
   async report() {
-    const shown = await this.page.locator("body").ariaSnapshot({ timeout: 2000 }).catch((e) => e.message);
+    const shown = await this.page.locator("main, dialog[open]").last().ariaSnapshot({ timeout: 2000 }).catch((e) => e.message);
     const lines = shown.split("\n");
     return ["", ...this.#unexpected, this.page.url(), ...lines.slice(0, 60), lines.length > 60 ? "…" : ""].join("\n");
   }
@@ -216,6 +214,27 @@ export class Visitor {
     } finally {
       await page.close();
     }
+  }
+
+  /** Goes to an element as one without a mouse does; wherever the focus comes by can be seen. */
+  async tabTo(locator, key = "Tab") {
+    for (let i = 0; i < 150; i++) {
+      if ((await locator.count()) === 1 && (await locator.evaluate((e) => e === document.activeElement))) return;
+      await this.page.keyboard.press(key);
+      const bare = await this.page.evaluate(() => {
+        const e = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(e);
+        return e !== document.body && (outlineStyle === "none" || outlineWidth === "0px") ? e.outerHTML.slice(0, 80) : "";
+      });
+      assert.equal(bare, "", "the focus can be seen");
+    }
+    throw new Error(`${key} never comes to ${locator}`);
+  }
+
+  /** What stands beside a field that something is wrong with. */
+  async errorOf(field) {
+    await field.and(this.page.locator("[aria-invalid=true]")).waitFor();
+    const ids = (await field.getAttribute("aria-describedby")).split(" ");
+    return (await Promise.all(ids.map((id) => this.page.locator(`[id="${id}"].error`).allInnerTexts()))).flat().join(" ");
   }
 
   heading(name) {
