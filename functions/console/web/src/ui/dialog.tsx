@@ -21,7 +21,8 @@ export function Dialog({ title, onClose, dismissible = true, wide, children }: P
   useEffect(() => {
     const opener = document.activeElement as HTMLElement | null;
     ref.current?.showModal();
-    return () => opener?.isConnected && opener.focus();
+    // While the dialog is there, what is outside of it cannot have the focus.
+    return () => void setTimeout(() => opener?.isConnected && opener.focus());
   }, []);
   return (
     <dialog ref={ref} class={wide ? "wide" : ""} aria-labelledby={id}
@@ -29,8 +30,12 @@ export function Dialog({ title, onClose, dismissible = true, wide, children }: P
         e.preventDefault();
         if (dismissible) onClose();
       }}
-      // A second request to close cannot be refused: a back gesture's, for one.
-      onClose={() => (dismissible ? onClose() : ref.current?.showModal())}
+      // A second request to close cannot be refused: a back gesture's, for one. What is still
+      // wanted then is opened again.
+      onClose={() => {
+        if (dismissible) onClose();
+        setTimeout(() => ref.current?.isConnected && !ref.current.open && ref.current.showModal());
+      }}
       // Chromium closes at the second Esc whatever the first one was told.
       onKeyDown={(e) => e.key === "Escape" && !dismissible && e.preventDefault()}
       onMouseDown={(e) => dismissible && e.target === ref.current && onClose()}>
