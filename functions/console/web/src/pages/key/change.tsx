@@ -38,9 +38,9 @@ export function signOutOf(k: Key, what: string): void {
 }
 
 const grants: Record<string, string> = {
-  permissions: "Your own key does not hold all these permissions, and no key can grant more than it holds.",
-  customers: "Your own key is confined to other customers, and no key can grant more than it holds.",
-  networks: "Your own key is confined to other networks, and no key can grant more than it holds.",
+  permissions: "Your own key does not hold all these permissions, and to let a key do more, or for longer, is to grant it all that it holds.",
+  customers: "Your own key is confined to fewer customers, and no key can grant more than it holds.",
+  networks: "Your own key is confined to fewer networks, and no key can grant more than it holds.",
   environment: "Your own key does not manage keys of this environment.",
   rateLimit: "The account’s plan does not allow that many requests.",
   plan: "The account is on a lower plan than this.",
@@ -115,8 +115,8 @@ export function OwnNote({ k }: { k: Key }) {
   return <Note tone="warning">You are signed in with this key: this <strong>signs you out</strong>.</Note>;
 }
 
-/** From when on a change holds that takes something away. */
+/** From when on a change holds that takes something away; beyond the cache, an authorizer may be at work for 10 s. */
 export function Promptly() {
   const seconds = useAccount().data?.cacheSeconds;
-  return <>at once on guarded routes, and on all others within {seconds === undefined ? "the time that a decision is cached" : `about ${seconds + 30} seconds`}</>;
+  return <>at once on guarded routes, and on all others within {seconds === undefined ? "the time that a decision is cached" : `about ${seconds + 10} seconds`}</>;
 }
