@@ -1,6 +1,6 @@
 import { render } from "preact";
+import "./style.css"; // first, so that pages have the last word on what is theirs
 import { App } from "./app";
-import "./style.css";
 
 const root = document.getElementById("app");
 if (root) render(<App />, root);
