@@ -50,10 +50,11 @@ export function Keys() {
     if (lost) go(href("keys", filters), "replace");
   }, [lost]);
 
-  // What was seen last stays until the next is there: nothing jumps.
+  // What was seen last stays until the next is there, or is known not to come: nothing jumps.
   const seen = useRef<List>();
   if (list.data) seen.current = list.data;
-  const page = list.data ?? (list.error ? undefined : seen.current);
+  const page = list.data ?? (list.error && !list.error.passing ? undefined : seen.current);
+  const busy = list.loading || page !== list.data;
 
   const choose = (change: Partial<Filters>, how?: "replace") => go(href("keys", { ...filters, ...change }), how);
   const clear = <Button icon="close" onClick={() => choose(Object.fromEntries(filterNames.map((n) => [n, ""])))}>Clear filters</Button>;
@@ -61,16 +62,18 @@ export function Keys() {
     <Page title="API Keys" lead="Credentials for your API: what each may do, how much of it, and whether it is in use."
       actions={<LinkButton href={href("keys/new")} variant="primary" icon="plus">Create API Key</LinkButton>}>
       <section class="card keys" aria-label="API keys">
-        <FilterBar filters={filters} choose={choose} clear={filtered && page?.keys.length !== 0 && clear} />
+        <FilterBar filters={filters} choose={choose} />
         {list.error && !lost && <Failure error={list.error} what="load the keys" onRetry={list.reload} />}
-        {!page && list.loading && <Loading what="API keys" />}
+        {!page && list.error && !lost && filtered && <div>{clear}</div>}
+        {!page && (list.loading || lost) && <Loading what="API keys" />}
         {page && (
           <div class="count">
-            <span role="status">{list.loading ? "Loading…" : plural(page.meta.total, "key")}</span>
+            <span role="status">{busy ? "Loading…" : plural(page.meta.total, "key")}</span>
+            {filtered && page.keys.length > 0 && clear}
             <Button variant="quiet" busy={list.loading} onClick={list.reload}>Refresh</Button>
           </div>
         )}
-        {page && page.keys.length > 0 && <Table list={page} busy={list.loading} sort={filters.sort || defaultSort} choose={choose} />}
+        {page && page.keys.length > 0 && <Table list={page} busy={busy} sort={filters.sort || defaultSort} choose={choose} />}
         {page && page.keys.length === 0 && (filtered ? (
           <Empty title="No API key matches">
             <p>None of the keys that you may see is like that.</p>
@@ -90,13 +93,14 @@ export function Keys() {
   );
 }
 
-function FilterBar({ filters, choose, clear }: { filters: Filters; choose: (change: Partial<Filters>, how?: "replace") => void; clear: preact.ComponentChild }) {
+function FilterBar({ filters, choose }: { filters: Filters; choose: (change: Partial<Filters>, how?: "replace") => void }) {
   const catalogue = useCatalogue();
   const seen = useAccount().data?.environments ?? environments;
   const permissions = (catalogue.data ?? []).filter((p) => !p.wildcard);
   const id = useId();
   const search = useTyped(filters.search, (v) => choose({ search: v }, "replace"));
-  const customer = useTyped(filters.customer, (v) => choose({ customer: v }, "replace"));
+  const customer = useTyped(filters.customer, (v) => choose({ customer: v }, "replace"), isCustomer);
+  const customerError = !isCustomer(customer.value.trim()) && "Letters, digits, _ and - only";
   const any = (text: string): [string, string] => ["", text];
   return (
     <form class="filters" role="search" aria-label="API keys" onSubmit={(e) => {
@@ -114,12 +118,13 @@ function FilterBar({ filters, choose, clear }: { filters: Filters; choose: (chan
         options={[any("Not revoked"), ...statuses.map((s): [string, string] => [s, statusWord(s)])]} />
       <SelectField label="Permission" value={filters.permission} onValue={(v) => choose({ permission: v })}
         options={[any("Any"), ...known(permissions.map((p): [string, string] => [p.name, p.label]), filters.permission)]} />
-      <div class="field">
+      <div class={customerError ? "field bad" : "field"}>
         <label for={id + "c"}>Customer</label>
-        <CustomerInput id={id + "c"} value={customer.value} onValue={customer.type} onChosen={(v) => choose({ customer: v }, "replace")} placeholder="Any" />
+        <CustomerInput id={id + "c"} value={customer.value} onValue={customer.type} onChosen={(v) => choose({ customer: v }, "replace")} placeholder="Any"
+          ties={{ "aria-invalid": customerError ? true : undefined, "aria-describedby": customerError ? id + "e" : undefined }} />
+        {customerError && <p class="error" id={id + "e"}>{customerError}</p>}
       </div>
       <SelectField label="Sort" value={filters.sort || defaultSort} onValue={(v) => choose({ sort: v === defaultSort ? "" : v })} options={sorts} />
-      {clear}
     </form>
   );
 }
@@ -127,8 +132,10 @@ function FilterBar({ filters, choose, clear }: { filters: Filters; choose: (chan
 /** The options, with what is chosen among them although the catalogue is not there yet. */
 const known = (options: [string, string][], value: string) => (value && !options.some(([v]) => v === value) ? [...options, [value, value] as [string, string]] : options);
 
+const isCustomer = (id: string) => /^[\w-]{0,64}$/.test(id);
+
 /** A text that is typed, and taken when the typing pauses; and follows the address. */
-function useTyped(value: string, take: (v: string) => void) {
+function useTyped(value: string, take: (v: string) => void, valid: (v: string) => boolean = () => true) {
   const [text, set] = useState(value);
   const timer = useRef<ReturnType<typeof setTimeout>>();
   const latest = useRef(take);
@@ -142,7 +149,7 @@ function useTyped(value: string, take: (v: string) => void) {
   const settle = (v = text) => {
     clearTimeout(timer.current);
     const trimmed = v.trim();
-    if (trimmed === taken.current) return;
+    if (trimmed === taken.current || !valid(trimmed)) return;
     taken.current = trimmed;
     latest.current(trimmed);
   };
