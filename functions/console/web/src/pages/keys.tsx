@@ -57,12 +57,19 @@ export function Keys() {
   const busy = list.loading || page !== list.data;
 
   const choose = (change: Partial<Filters>, how?: "replace") => go(href("keys", { ...filters, ...change }), how);
-  const clear = <Button icon="close" onClick={() => choose(Object.fromEntries(filterNames.map((n) => [n, ""])))}>Clear filters</Button>;
+  const [cleared, setCleared] = useState(0);
+  const clear = (
+    <Button icon="close" onClick={() => {
+      choose(Object.fromEntries(filterNames.map((n) => [n, ""])));
+      setCleared(cleared + 1); // what was typed and not taken goes too
+      requestAnimationFrame(() => document.getElementById("search")?.focus());
+    }}>Clear filters</Button>
+  );
   return (
     <Page title="API Keys" lead="Credentials for your API: what each may do, how much of it, and whether it is in use."
       actions={<LinkButton href={href("keys/new")} variant="primary" icon="plus">Create API Key</LinkButton>}>
       <section class="card keys" aria-label="API keys">
-        <FilterBar filters={filters} choose={choose} />
+        <FilterBar key={cleared} filters={filters} choose={choose} />
         {list.error && !lost && <Failure error={list.error} what="load the keys" onRetry={list.reload} />}
         {!page && list.error && !lost && filtered && <div>{clear}</div>}
         {!page && (list.loading || lost) && <Loading what="API keys" />}
@@ -109,8 +116,8 @@ function FilterBar({ filters, choose }: { filters: Filters; choose: (change: Par
       customer.settle();
     }}>
       <div class="field search">
-        <label for={id + "s"}>Search</label>
-        <input id={id + "s"} type="search" placeholder="Name, owner or key" maxLength={100} spellcheck={false} autocomplete="off" value={search.value} onInput={(e) => search.type(e.currentTarget.value)} />
+        <label for="search">Search</label>
+        <input id="search" type="search" placeholder="Name, owner or key" maxLength={100} spellcheck={false} autocomplete="off" value={search.value} onInput={(e) => search.type(e.currentTarget.value)} />
       </div>
       <SelectField label="Environment" value={filters.environment} onValue={(v) => choose({ environment: v })}
         options={[any("All"), ...seen.map((e): [string, string] => [e, environmentName[e] ?? e])]} />
