@@ -232,8 +232,12 @@ func (w *world) granted(t *testing.T, what string, ev map[string]any) answer {
 		t.Errorf("%s: %v", what, err)
 		return answer{}
 	}
-	if got := w.store.reads.Load() - before; got != 1 {
-		t.Errorf("%s: %d reads, want 1", what, got)
+	want := int64(1)
+	if w.stored.Parent != "" {
+		want = 2
+	}
+	if got := w.store.reads.Load() - before; got != want {
+		t.Errorf("%s: %d reads, want %d", what, got, want)
 	}
 	if w.log.Len() != 0 {
 		t.Errorf("%s: logged %s", what, w.log.String())
@@ -408,6 +412,24 @@ func TestEveryCredentialFaultIsTheSameUnauthorized(t *testing.T) {
 	}
 	w.put(nil)
 	w.granted(t, "after all that", request(xAPIKey(good)))
+}
+
+func TestASessionSaysWhoseItIsAndIsRefusedOnceItsParentChanged(t *testing.T) {
+	w := newWorld(t)
+	parent := keys.Key{ID: apikey.NewID(), AccountID: w.stored.AccountID, Active: true, Version: 1, Verdict: 6, Generation: 1}
+	w.store.keys[parent.ID] = parent
+	w.put(func(k *keys.Key) { k.Parent, k.ParentVerdict = parent.ID, 6 })
+	got := w.granted(t, "session", request(xAPIKey(w.key.Plaintext()))).Context[verify.FieldParent]
+	if want := string(parent.ID) + "@6"; got != want {
+		t.Errorf("context: parent %v, want %s", got, want)
+	}
+	parent.Verdict = 7
+	w.store.keys[parent.ID] = parent
+	w.refused(t, "its parent changed", request(xAPIKey(w.key.Plaintext())), keys.ReasonSession, w.key.ID(), 2)
+	w.put(func(k *keys.Key) { k.Parent, k.ParentVerdict = "", 0 })
+	if got := w.granted(t, "a key", request(xAPIKey(w.key.Plaintext()))).Context[verify.FieldParent]; got != "-" {
+		t.Errorf("context of a key: parent %v, want -", got)
+	}
 }
 
 func TestOldSecretWorksForItsGraceAndSaysSo(t *testing.T) {

@@ -247,6 +247,28 @@ func TestHandlerSeesTheRoutesOwnPathAndTheProvedCaller(t *testing.T) {
 	}
 }
 
+func TestHandlerSeesWhoseSessionItsCallerIs(t *testing.T) {
+	f := newFixture(t)
+	f.key.Parent, f.key.ParentVerdict = "Par3nt00", 7
+	if err := f.meters.Settle(t.Context(), f.key.ID, 1, true); err != nil {
+		t.Fatal(err)
+	}
+	var got keys.Caller
+	f.handler = func(_ http.ResponseWriter, r *http.Request) { got, _ = guard.Caller(r.Context()) }
+	ev := f.event()
+	ev.MultiValueHeaders["Parent"] = []string{"chosen by the client"}
+	if res := f.invoke(f.proxy(), ev); res.StatusCode != 200 || got.Parent != "Par3nt00" || got.ParentVerdict != 7 || got.KeyID != f.key.ID || got.Holder() != "Par3nt00" {
+		t.Errorf("%d; the caller is %s, a session of %q at %d", res.StatusCode, got.KeyID, got.Parent, got.ParentVerdict)
+	}
+	f.calls = 0
+	for _, parent := range []any{nil, "", "Par3nt00", "Par3nt00@0"} {
+		ev.RequestContext.Authorizer[verify.FieldParent] = parent
+		if res := f.invoke(f.proxy(), ev); res.StatusCode != 500 || code(res) != "missing_context req-1" || f.calls != 0 {
+			t.Errorf("with parent %#v: %d %q, the handler ran %d times; want 500 and never", parent, res.StatusCode, code(res), f.calls)
+		}
+	}
+}
+
 func TestNetworkIsWhereAPIGatewaySawTheRequest(t *testing.T) {
 	f := newFixture(t)
 	f.key.Networks = []string{"192.0.2.0/24"}

@@ -75,6 +75,21 @@ func TestTTLIsRetentionAfterTheEndAndNeverOnAPrimaryKey(t *testing.T) {
 		}
 	}
 
+	// A session has no history of its own.
+	session := c.key
+	session.ID, session.Number, session.Parent, session.ParentVerdict = apikey.NewID(), 0, c.key.ID, 1
+	session.ExpiresAt, session.Version, session.Primary = end, 1, false
+	if err := c.Commit(t.Context(), keys.Change{Keys: []keys.KeyWrite{{New: session, SecretChanged: true}}, Audit: c.event("test")}); err != nil {
+		t.Fatal(err)
+	}
+	for what, key := range map[string]item{
+		"session": keyOf("K#"+string(session.ID), "K"), "session's row": keyOf("A#"+c.account, "S#"+string(c.key.ID)+"#"+string(session.ID)),
+	} {
+		if got := num(c.item(t, c.cfg.KeysTable, key), "ttl"); got != seconds(end) {
+			t.Errorf("ttl of a %s = %q, want its end", what, got)
+		}
+	}
+
 	record := keys.IdempotencyRecord{Name: "r-" + c.account, KeyID: c.key.ID, CreatedAt: base, ExpiresAt: end}
 	event := c.event("test")
 	event.At = end
@@ -86,6 +101,13 @@ func TestTTLIsRetentionAfterTheEndAndNeverOnAPrimaryKey(t *testing.T) {
 	}
 	if got := num(c.item(t, c.cfg.KeysTable, keyOf("A#"+c.account, "L#"+event.ID)), "ttl"); got != seconds(end.Add(retention)) {
 		t.Errorf("ttl of an audit row = %s, want its time and the retention", got)
+	}
+	event.ID, event.KeyID = event.ID+"x", c.key.ID
+	if err := c.Commit(t.Context(), keys.Change{Audit: event}); err != nil {
+		t.Fatal(err)
+	}
+	if got := num(c.item(t, c.cfg.KeysTable, keyOf("T#"+string(c.key.ID), "L#"+event.ID)), "ttl"); got != seconds(end.Add(retention)) {
+		t.Errorf("ttl of a row in a trail = %s, want its time and the retention", got)
 	}
 	if got := c.item(t, c.cfg.KeysTable, keyOf("A#"+c.account, "A"))["ttl"]; got != nil {
 		t.Error("the account item has a ttl")
@@ -136,6 +158,7 @@ func TestABrokenItemIsAnErrorWhateverIsBroken(t *testing.T) {
 	k := c.key
 	k.ID, k.Number, k.Primary = apikey.NewID(), 2, true
 	k.Permissions, k.Customers, k.Owner, k.LimitNamed, k.Deleted = []string{"a:b"}, []string{"c"}, "o", true, true
+	k.Parent, k.ParentVerdict = c.key.ID, 3
 	k.Face, k.CreatedBy, k.CreatedAt, k.UpdatedAt, k.VerdictAt, k.RotatedAt, k.ExpiresAt, k.DeletedAt = keys.Canonical, "createdX", base, base, base, base, base, base
 	k.Previous = keys.Secret{Generation: 7, Prefix: "p", Until: base, Digest: apikey.Digest{2}, Pepper: "p0"}
 	c.wire.reset(nil)
@@ -197,8 +220,11 @@ func TestReadsAreRepeatedAndSayWhenTheStoreIsGone(t *testing.T) {
 			_, err := c.AuditEvents(ctx, keys.AuditRange{AccountID: c.account, Limit: 10})
 			return err
 		},
-		"Usage":  func(ctx context.Context) error { _, err := c.Usage(ctx, []apikey.ID{c.key.ID}); return err },
-		"Settle": func(ctx context.Context) error { return c.Settle(ctx, c.key.ID, 1, true) },
+		"KeysByID": func(ctx context.Context) error { _, err := c.KeysByID(ctx, []apikey.ID{c.key.ID}); return err },
+		"Sessions": func(ctx context.Context) error { _, err := c.Sessions(ctx, c.account, ""); return err },
+		"Windows":  func(ctx context.Context) error { _, err := c.Windows(ctx, []apikey.ID{c.key.ID}); return err },
+		"Usage":    func(ctx context.Context) error { _, err := c.Usage(ctx, []apikey.ID{c.key.ID}); return err },
+		"Settle":   func(ctx context.Context) error { return c.Settle(ctx, c.key.ID, 1, true) },
 	}
 	for name, read := range reads {
 		faults := []fault{failBefore} // the SDK waits before a repeat, so one is asked about all
@@ -276,6 +302,14 @@ func TestEveryReadOfKeysIsConsistent(t *testing.T) {
 			asked = append(asked, fmt.Sprint(k.op, " ", aws.ToBool(in.ConsistentRead)))
 		case *dynamodb.QueryInput:
 			asked = append(asked, fmt.Sprint(k.op, " ", aws.ToBool(in.ConsistentRead)))
+		case *dynamodb.BatchGetItemInput:
+			some := in.RequestItems[c.cfg.KeysTable]
+			for _, name := range some.ExpressionAttributeNames {
+				if strings.Contains(name, "digest") || strings.Contains(name, "pepper") {
+					t.Errorf("%s asks for %s", k.op, name)
+				}
+			}
+			asked = append(asked, fmt.Sprint(k.op, " ", aws.ToBool(some.ConsistentRead) && some.ProjectionExpression != nil))
 		}
 		return fault{}
 	})
@@ -285,7 +319,9 @@ func TestEveryReadOfKeysIsConsistent(t *testing.T) {
 	_, _ = c.Idempotent(t.Context(), "none")
 	_, _ = c.Keys(t.Context(), c.account)
 	_, _ = c.AuditEvents(t.Context(), keys.AuditRange{AccountID: c.account, Limit: 1})
-	want := []string{"GetItem true", "GetItem true", "GetItem true", "GetItem true", "Query true", "Query true"}
+	_, _ = c.Sessions(t.Context(), c.account, c.key.ID)
+	_, _ = c.KeysByID(t.Context(), []apikey.ID{c.key.ID})
+	want := []string{"GetItem true", "GetItem true", "GetItem true", "GetItem true", "Query true", "Query true", "Query true", "BatchGetItem true"}
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("reads (-want +got):\n%s", diff)
 	}
