@@ -54,6 +54,8 @@ interface ConfirmProps {
   danger?: boolean;
   busy: boolean;
   error?: ApiError;
+  /** What is asked because of the error. */
+  then?: ComponentChildren;
   /** false: not yet, something must be typed or chosen first. */
   ready?: boolean;
   onConfirm: () => void;
@@ -63,7 +65,7 @@ interface ConfirmProps {
 }
 
 /** Asks before something is done. */
-export function Confirm({ title, action, danger, busy, error, ready = true, onConfirm, onClose, children }: ConfirmProps) {
+export function Confirm({ title, action, danger, busy, error, then, ready = true, onConfirm, onClose, children }: ConfirmProps) {
   return (
     <Dialog title={title} onClose={onClose} dismissible={!busy}>
       <form onSubmit={(e) => {
@@ -72,6 +74,7 @@ export function Confirm({ title, action, danger, busy, error, ready = true, onCo
       }}>
         {children}
         {error && <ErrorSummary text={error.message} />}
+        {then}
         <div class="actions">
           <Button onClick={onClose} disabled={busy}>Cancel</Button>
           <Button type="submit" variant={danger ? "danger" : "primary"} busy={busy} disabled={!ready}>{action}</Button>

@@ -22,6 +22,8 @@ export function AdviceSection(props: KeyProps) {
   );
 }
 
+const notYet = <><strong>Not conclusive yet:</strong> it has to be observed for 90 days, since what runs once a quarter may not have run. </>;
+
 function Told({ advice: a, ...props }: KeyProps & { advice: Advice }) {
   const [narrowing, narrow] = useState(false);
   const catalogue = useCatalogue().data ?? [];
@@ -31,15 +33,16 @@ function Told({ advice: a, ...props }: KeyProps & { advice: Advice }) {
     <>
       {due.length === 0 && <Note tone="good">Nothing needs to be done about this key.</Note>}
       {due.includes("revoke") && (
-        <Note tone="warning">
-          {a.lastUsed ? <>This key was last used <Time at={a.lastUsed} relative />.</> : <>This key was never used.</>} If nobody needs it, revoke it; Activate undoes that.
+        <Note tone={a.conclusive ? "warning" : ""}>
+          {a.lastUsed ? <>This key was last used <Time at={a.lastUsed} relative />.</> : <>This key was never used since it was made, <Time at={props.k.createdAt} relative />.</>}{" "}
+          {!a.conclusive && notYet}If nobody needs it, revoke it; Activate undoes that.
         </Note>
       )}
       {due.includes("rotate") && <Note tone="warning">Its secret is more than 90 days old, in use since <Time at={a.secretSince} />. Regenerate it, with some hours in which both work.</Note>}
       {a.patch && (
         <Note>
           Some of what it holds was not used{a.observedSince && <> since <Time at={a.observedSince} /></>}.{" "}
-          {!a.conclusive && <><strong>Not conclusive yet:</strong> it has to be observed for 90 days, since what runs once a quarter may not have run. </>}
+          {!a.conclusive && notYet}
           {a.keyUpdatedAt && a.observedSince && a.keyUpdatedAt > a.observedSince && <>The key was last changed <Time at={a.keyUpdatedAt} relative />: what it was given then may not have been used yet. </>}
           <Button onClick={() => narrow(true)} aria-haspopup="dialog">Take away what is not used</Button>
         </Note>

@@ -92,9 +92,8 @@ export function ChangeDialog({ reload, title, action, danger, ready = true, act,
   });
   return (
     <Confirm title={title} action={action} danger={danger} busy={run.busy} error={run.error} ready={ready && (!lastManager || forced)}
-      onConfirm={() => void run.run()} onClose={onClose}>
+      then={lastManager && <LastManager forced={forced} force={force} />} onConfirm={() => void run.run()} onClose={onClose}>
       {children}
-      {lastManager && <LastManager forced={forced} force={force} />}
     </Confirm>
   );
 }

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get } from "../../api";
 import { dateTime, plural, timeOfDay } from "../../format";
 import { useQuery } from "../../query";
-import type { Instant, KeyUsage } from "../../types";
+import type { Instant, Key, KeyUsage } from "../../types";
 import { Button, Failure, Section, Time } from "../../ui";
 import { ChangeDialog, type KeyProps, OwnNote, isOwn, keyPath, patchKey, Promptly, signOutOf, tell } from "./change";
 
@@ -13,7 +13,7 @@ export function Grace({ k, set, reload }: KeyProps) {
   const [retiring, retire] = useState(false);
   const until = k.previousSecretUntil;
   const usage = useQuery("grace " + k.keyId, async (signal) => {
-    const from = new Date(Date.now() - 86_400_000).toISOString();
+    const from = new Date(Math.max(Date.now() - 86_400_000, Date.parse(k.rotatedAt ?? k.createdAt))).toISOString();
     return (await get<KeyUsage>(keyPath(k, "/usage"), { from, granularity: "hour" }, signal)).data;
   });
   useEffect(() => {
@@ -24,7 +24,7 @@ export function Grace({ k, set, reload }: KeyProps) {
   return (
     <Section title="Old secret" actions={<Button onClick={() => retire(true)} aria-haspopup="dialog">Retire the old secret now</Button>}>
       <p>The secret before the last regenerate still works until <Time at={until} /> (<Countdown until={until} onEnd={reload} /> left).</p>
-      {usage.data && <StillUsed usage={usage.data} />}
+      {usage.data && <StillUsed k={k} usage={usage.data} />}
       {usage.error && !usage.data && <Failure error={usage.error} what="count who still uses it" onRetry={usage.reload} />}
       {retiring && (
         <ChangeDialog k={k} set={set} reload={reload} title={`Retire the old secret of ${k.name}`} action="Retire it" danger onClose={() => retire(false)}
@@ -35,7 +35,7 @@ export function Grace({ k, set, reload }: KeyProps) {
             if (isOwn(k)) signOutOf(k, "retired the old secret of");
           }}>
           <p>Everything that still uses the old secret is refused with 401: <Promptly />. The present secret goes on working.</p>
-          {usage.data && <StillUsed usage={usage.data} />}
+          {usage.data && <StillUsed k={k} usage={usage.data} />}
           <OwnNote k={k} />
         </ChangeDialog>
       )}
@@ -43,19 +43,20 @@ export function Grace({ k, set, reload }: KeyProps) {
   );
 }
 
-/** Counted by clock hours, and some minutes late, which is said too. */
-function StillUsed({ usage }: { usage: KeyUsage }) {
+/** Counted by clock hours, so the first one may hold what was before the regenerate. */
+function StillUsed({ k, usage }: { k: Key; usage: KeyUsage }) {
   const old = usage.secrets?.find((s) => s.until !== null);
   const used = (buckets: KeyUsage["buckets"]) =>
     buckets.reduce((sum, b) => sum + (b.generations?.find((g) => g.generation === old?.generation)?.requests ?? 0), 0);
-  const first = usage.buckets[0], recent = usage.buckets.slice(-2), since = recent[0];
-  if (!old || !first || !since) return null;
-  const day = used(usage.buckets);
-  if (day === 0) return <p><strong>No request has used it</strong> since {dateTime(first.start)}. Requests show up here within some minutes.</p>;
+  const first = usage.buckets[0], hour = usage.buckets.slice(-2);
+  if (!old || !first || !k.rotatedAt) return null;
+  const late = "Requests show up here some minutes after they were made.";
+  if (!old.lastUsed || old.lastUsed < k.rotatedAt) return <p><strong>Nothing has used it</strong> since the regenerate. {late}</p>;
   return (
     <p>
-      <strong>{plural(used(recent), "request")}</strong> used it since {timeOfDay(since.start)}, <strong>{plural(day, "request")}</strong> since {dateTime(first.start)};
-      {old.lastUsed && <> the last one <Time at={old.lastUsed} relative />.</>} Requests show up here within some minutes.
+      <strong>It is still used</strong>, last <Time at={old.lastUsed} relative />: by <strong>{plural(used(usage.buckets), "request")}</strong> since {dateTime(first.start)}
+      {first.start < k.rotatedAt && ", those before the regenerate included"}
+      {hour[0] && hour[0] !== first && <>, <strong>{plural(used(hour), "request")}</strong> of them since {timeOfDay(hour[0].start)}</>}. {late}
     </p>
   );
 }
