@@ -80,6 +80,7 @@ var longest = map[string]string{
 	"authorizer.accountId":   strings.Repeat("a", 64), // keys: 1 to 64
 	"authorizer.environment": development,
 	"authorizer.generation":  "9007199254740992", // what logline reads at most
+	"authorizer.parent":      "e5f6g7h8@9007199254740992",
 	"identity.sourceIp":      "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255",
 	"identity.userAgent":     strings.Repeat("u", 8<<10), // a header of all that API Gateway takes
 	"error.responseType":     "AUTHORIZER_CONFIGURATION_ERROR",
@@ -112,7 +113,7 @@ func TestALineOfTheAccessLogIsReadByWhoCounts(t *testing.T) {
 		ExtendedRequestID: longest["extendedRequestId"], Time: time.UnixMilli(1700000000000).UTC(), Stage: development,
 		Method: longest["httpMethod"], Route: longest["resourcePath"], Protocol: "HTTP/1.1", Status: 200, ResponseLength: 10485760,
 		Latency: 300 * time.Second, IntegrationLatency: 300 * time.Second, AuthorizerLatency: 300 * time.Second,
-		KeyID: "a1b2c3d4", AccountID: longest["authorizer.accountId"], Environment: development, Generation: 9007199254740992,
+		KeyID: "a1b2c3d4", AccountID: longest["authorizer.accountId"], Environment: development, Generation: 9007199254740992, Parent: "e5f6g7h8",
 		SourceIP: longest["identity.sourceIp"], ResponseType: longest["error.responseType"],
 	}
 	whole, cut := want, want

@@ -55,8 +55,8 @@
 //	             mp mu                 and the month: day on which its period began, its count
 //	             n lu                  requests in all, time of the last one
 //	row          key env rid           of both lines; its time and its id are in the sort key
-//	             gen met path perm     of the access log's line
-//	             st ms ip ua
+//	             gen parent met path   of the access log's line
+//	             perm st ms ip ua
 //	             why                   of the refusal's line
 //	             ba br ttl             the batches that put what is of the one and of the other
 //	day          <h>                   requests in that hour, 0…23

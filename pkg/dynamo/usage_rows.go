@@ -43,6 +43,7 @@ func (u *Usage) recordHalf(ctx context.Context, batch usage.Batch, row *usage.Ro
 	if row.Half == usage.AccessHalf {
 		putAccess(state, r)
 		putInt(state, attrGen, r.Generation)
+		putText(state, attrParent, string(r.Parent))
 		putText(state, attrRowRefused, r.Refused)
 	} else {
 		// What both lines say is the access line's to say, in whatever order they come.
@@ -97,6 +98,7 @@ func readRequest(r *reader) usage.Request {
 		KeyID:       apikey.ID(r.text(attrKey)),
 		Environment: keys.Environment(r.text(attrEnv)),
 		Generation:  r.int(attrGen),
+		Parent:      apikey.ID(r.text(attrParent)),
 		Method:      r.text(attrRowMethod),
 		Route:       r.text(attrRowRoute),
 		Permission:  r.text(attrRowPermission),

@@ -40,7 +40,7 @@ var at = time.UnixMilli(1_763_806_800_123).UTC()
 func oneRequest(account string, id apikey.ID, requestID string) usage.Request {
 	return usage.Request{
 		ID: requestID, RequestID: "r-" + requestID, Time: at, KeyID: id, AccountID: account, Environment: keys.Staging,
-		Generation: 3, Method: "GET", Route: "/v1/customers", Permission: "customers:read", Status: 200,
+		Generation: 3, Parent: "p0000001", Method: "GET", Route: "/v1/customers", Permission: "customers:read", Status: 200,
 		Latency: 12 * time.Millisecond, SourceIP: "203.0.113.9", UserAgent: "curl/8",
 	}
 }
@@ -95,7 +95,7 @@ func TestUsageItemsAreAsDrawn(t *testing.T) {
 		got[key] = strings.Join(attrs, " ")
 	}
 	want := map[string]string{
-		"R#acme#14 019aab13e8fb#Jk_-=": "ba=b1 br=b1 env=staging gen=3 ip=203.0.113.9 key=a0000001 met=GET ms=12 path=/v1/customers" +
+		"R#acme#14 019aab13e8fb#Jk_-=": "ba=b1 br=b1 env=staging gen=3 ip=203.0.113.9 key=a0000001 met=GET ms=12 parent=p0000001 path=/v1/customers" +
 			" perm=customers:read rid=r-Jk_-= st=200 ttl=1766398801 ua=curl/8 why=rate_limited",
 		"R#acme#0 019aab13e8fb#Jk_-=2": "br=b1 env=staging key=a0000001 rid=r-Jk_-=2 st=401 ttl=1766398801 why=expired",
 		"C#acme#20414#2 a0000001":      "10=4 10g3=4 10s2=4 p:customers:read=4 ttl=1798416000",

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"regexp"
 	"slices"
@@ -91,8 +92,8 @@ func (a *api) requests(c *call, id apikey.ID) (reply, error) {
 		return reply{}, err
 	}
 	ids := make([]apikey.ID, len(log.Requests))
-	for i := range log.Requests {
-		ids[i] = log.Requests[i].KeyID
+	for i := range log.Requests { // a session is gone sooner than its rows
+		ids[i] = cmp.Or(log.Requests[i].Parent, log.Requests[i].KeyID)
 	}
 	name, err := a.names(c, ids)
 	if err != nil {
@@ -100,7 +101,11 @@ func (a *api) requests(c *call, id apikey.ID) (reply, error) {
 	}
 	data := make([]requestView, len(log.Requests))
 	for i := range log.Requests {
-		data[i] = viewRequest(&log.Requests[i], name(ids[i]))
+		of := name(ids[i])
+		if of != nil && log.Requests[i].Parent != "" {
+			of = known(*of + keys.SessionSuffix)
+		}
+		data[i] = viewRequest(&log.Requests[i], of)
 	}
 	if c.wantsCSV() {
 		return requestSheet(data).download("requests.csv", c.following(log.Next)), nil

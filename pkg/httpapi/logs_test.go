@@ -87,10 +87,11 @@ func TestARowHasTheNameThatItsKeyHasNow(t *testing.T) {
 	w.logged(k, "1", time.Minute, nil)
 	w.logged(s, "2", 2*time.Minute, nil)
 	w.logged(gone, "3", 3*time.Minute, nil)
+	w.logged(s, "5", 5*time.Minute, func(r *usage.Request) { r.KeyID, r.Parent = "00000001", k.key.ID() }) // that has been dropped
 	w.logged(k, "4", 4*time.Minute, func(r *usage.Request) { r.KeyID = "00000000" })
 	w.root.do("PATCH", k.path(""), `{"name":"now"}`).want(200)
 	w.root.do("DELETE", gone.path(""), "").want(200)
-	if got, want := w.root.do("GET", "/v1/logs", "").listed("keyName"), "now now (session) deleted <nil>"; got != want {
+	if got, want := w.root.do("GET", "/v1/logs", "").listed("keyName"), "now now (session) deleted <nil> now (session)"; got != want {
 		t.Errorf("names %s, want %s", got, want)
 	}
 	if got := w.root.do("GET", k.path("/requests"), "").listed("keyName"); got != "now" {

@@ -132,7 +132,7 @@ func (s *Service) Names(ctx context.Context, c Caller, ids []apikey.ID) (map[api
 			if parent, ok := of[k.Parent]; ok {
 				names[id] = parent.Name
 			}
-			names[id] += sessionSuffix
+			names[id] += SessionSuffix
 		}
 	}
 	return names, nil

@@ -33,9 +33,11 @@ import (
 // and the audit event names the session beside it. A session makes no sessions, or it would
 // be renewed for ever, and nothing changes one but its end.
 const (
-	sessionLife   = 12 * time.Hour
-	maxSessions   = 20 // live ones of one key; one more ends the oldest
-	sessionSuffix = " (session)"
+	sessionLife = 12 * time.Hour
+	maxSessions = 20 // live ones of one key; one more ends the oldest
+
+	// SessionSuffix stands behind its parent's name where a session is named.
+	SessionSuffix = " (session)"
 	// longestCached is how long API Gateway keeps a policy at most. What ended before has none
 	// left that its guard could be asked with.
 	longestCached = time.Hour

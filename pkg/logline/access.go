@@ -42,8 +42,9 @@ type Access struct {
 	AuthorizerLatency  time.Duration
 	KeyID              apikey.ID // empty: the authorizer let nobody through
 	AccountID          string
-	Environment        string // of the key, also on the shared stage
-	Generation         int64  // of the secret that was presented
+	Environment        string    // of the key, also on the shared stage
+	Generation         int64     // of the secret that was presented
+	Parent             apikey.ID // of a session: the key that it was made with
 	SourceIP           string
 	UserAgent          string // at most MaxUserAgent bytes of it
 	ResponseType       string // of a gateway response; empty: the function answered
@@ -79,6 +80,7 @@ func Fields() []Field {
 		{"accountId", "authorizer." + verify.FieldAccountID},
 		{"environment", "authorizer." + verify.FieldEnvironment},
 		{"generation", "authorizer." + verify.FieldGeneration},
+		{"parent", "authorizer." + verify.FieldParent},
 		{"sourceIp", "identity.sourceIp"},
 		{ResponseTypeField, "error.responseType"},
 		{requestIDField, "requestId"},
@@ -98,7 +100,7 @@ func (a Access) Line() string {
 	values := []string{
 		a.ExtendedRequestID, strconv.FormatInt(a.Time.UnixMilli(), 10), a.Stage, a.Method, a.Route, a.Protocol,
 		strconv.Itoa(a.Status), strconv.Itoa(a.ResponseLength), milliseconds(a.Latency), milliseconds(a.IntegrationLatency),
-		milliseconds(a.AuthorizerLatency), string(a.KeyID), a.AccountID, a.Environment, positive(a.Generation), a.SourceIP,
+		milliseconds(a.AuthorizerLatency), string(a.KeyID), a.AccountID, a.Environment, positive(a.Generation), string(a.Parent), a.SourceIP,
 		a.ResponseType, a.RequestID, a.UserAgent,
 	}
 	members := make([]string, len(values))
@@ -146,6 +148,7 @@ func ParseAccess(line string) (Access, error) {
 			m[name] = ""
 		}
 	}
+	parent, _, _ := strings.Cut(m["parent"], "@") // at which verdict is nothing to count by
 	r := reader{m: m}
 	a := Access{
 		ExtendedRequestID: m["extendedRequestId"], Time: time.UnixMilli(r.number("requestTimeEpoch")).UTC(),
@@ -154,7 +157,7 @@ func ParseAccess(line string) (Access, error) {
 		Latency: r.duration("responseLatency"), IntegrationLatency: r.duration("integrationLatency"),
 		AuthorizerLatency: r.duration("authorizerLatency"),
 		KeyID:             apikey.ID(m["keyId"]), AccountID: m["accountId"], Environment: m["environment"],
-		Generation: r.number("generation"), SourceIP: m["sourceIp"], ResponseType: m[ResponseTypeField],
+		Generation: r.number("generation"), Parent: apikey.ID(parent), SourceIP: m["sourceIp"], ResponseType: m[ResponseTypeField],
 	}
 	if r.bad || a.ExtendedRequestID == "" || a.Time.UnixMilli() <= 0 || a.Status < 100 || a.Status > 599 || (a.KeyID == "") != (a.AccountID == "") {
 		return Access{}, errNoAccess

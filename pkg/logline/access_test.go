@@ -20,7 +20,7 @@ func request() Access {
 		ExtendedRequestID: "JKJaXmPLvHcESHA=", RequestID: "c6af9ac6-7b61-11e6-9a41-93e8deadbeef", Time: time.UnixMilli(1_768_473_000_123).UTC(),
 		Stage: "shared", Method: "GET", Route: "/v1/customers/{customerId}", Protocol: "HTTP/1.1", Status: 200, ResponseLength: 1234,
 		Latency: 41 * time.Millisecond, IntegrationLatency: 30 * time.Millisecond, AuthorizerLatency: 9 * time.Millisecond,
-		KeyID: "AbCd1234", AccountID: "acct_1", Environment: "staging", Generation: 3, SourceIP: "2001:db8::1",
+		KeyID: "AbCd1234", AccountID: "acct_1", Environment: "staging", Generation: 3, Parent: "EfGh5678", SourceIP: "2001:db8::1",
 		UserAgent: "curl/8.5.0", ResponseType: "ACCESS_DENIED",
 	}
 }
@@ -28,7 +28,7 @@ func request() Access {
 func TestGoldenAccessLine(t *testing.T) {
 	const want = `{"extendedRequestId":"JKJaXmPLvHcESHA=","requestTimeEpoch":"1768473000123","stage":"shared","httpMethod":"GET",` +
 		`"resourcePath":"/v1/customers/{customerId}","protocol":"HTTP/1.1","status":"200","responseLength":"1234","responseLatency":"41",` +
-		`"integrationLatency":"30","authorizerLatency":"9","keyId":"AbCd1234","accountId":"acct_1","environment":"staging","generation":"3",` +
+		`"integrationLatency":"30","authorizerLatency":"9","keyId":"AbCd1234","accountId":"acct_1","environment":"staging","generation":"3","parent":"EfGh5678",` +
 		`"sourceIp":"2001:db8::1","responseType":"ACCESS_DENIED","requestId":"c6af9ac6-7b61-11e6-9a41-93e8deadbeef","userAgent":"curl/8.5.0"}`
 	if diff := cmp.Diff(want, request().Line()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -40,7 +40,7 @@ func TestWhatThereWasNotIsADash(t *testing.T) {
 	a := Access{ExtendedRequestID: "x=", Time: time.UnixMilli(1).UTC(), Stage: "production", Method: "GET", Status: 404, ResponseType: "MISSING_AUTHENTICATION_TOKEN"}
 	const want = `{"extendedRequestId":"x=","requestTimeEpoch":"1","stage":"production","httpMethod":"GET","resourcePath":"-","protocol":"-",` +
 		`"status":"404","responseLength":"0","responseLatency":"-","integrationLatency":"-","authorizerLatency":"-","keyId":"-","accountId":"-",` +
-		`"environment":"-","generation":"-","sourceIp":"-","responseType":"MISSING_AUTHENTICATION_TOKEN","requestId":"-","userAgent":"-"}`
+		`"environment":"-","generation":"-","parent":"-","sourceIp":"-","responseType":"MISSING_AUTHENTICATION_TOKEN","requestId":"-","userAgent":"-"}`
 	if diff := cmp.Diff(want, a.Line()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -56,6 +56,20 @@ func TestWhatThereWasNotIsADash(t *testing.T) {
 // shown is text as a client may choose it and a reader may be shown it.
 func shown(most int) *rapid.Generator[string] {
 	return rapid.StringOfN(rapid.Rune(), 0, -1, most).Filter(func(s string) bool { return text(s, most) == s && s != absent })
+}
+
+// API Gateway puts in what the authorizer says of a session, and "-" for any other key.
+func TestASessionsParentIsReadAsTheAuthorizerWritesIt(t *testing.T) {
+	for value, want := range map[string]apikey.ID{"EfGh5678@17": "EfGh5678", "-": "", "": ""} {
+		line := strings.Replace(request().Line(), `"parent":"EfGh5678"`, `"parent":"`+value+`"`, 1)
+		if got, err := ParseAccess(line); err != nil || got.Parent != want {
+			t.Errorf("%q: parent %q, %v; want %q", value, got.Parent, err, want)
+		}
+	}
+	before := strings.Replace(request().Line(), `"parent":"EfGh5678",`, "", 1) // of a stage that was not deployed since
+	if got, err := ParseAccess(before); err != nil || got.Parent != "" || got.Generation != 3 || got.SourceIP == "" {
+		t.Errorf("a line without it: %+v, %v", got, err)
+	}
 }
 
 func TestALineReadsBackAsItWas(t *testing.T) {
@@ -74,6 +88,7 @@ func TestALineReadsBackAsItWas(t *testing.T) {
 		if rapid.Bool().Draw(t, "key") {
 			a.KeyID, a.AccountID, a.Environment = apikey.ID(rapid.StringMatching(`[A-Za-z0-9]{8}`).Draw(t, "id")), word.Draw(t, "account"), word.Draw(t, "environment")
 			a.Generation = number.Draw(t, "generation")
+			a.Parent = apikey.ID(rapid.StringMatching(`([A-Za-z0-9]{8})?`).Draw(t, "parent"))
 		}
 		got, err := ParseAccess(a.Line())
 		if err != nil {
@@ -204,7 +219,7 @@ func TestWhatIsCountedComesBeforeAnythingIsCutOff(t *testing.T) {
 		ExtendedRequestID: strings.Repeat("x", 64), Time: time.UnixMilli(9_999_999_999_999), Stage: "development", Method: "OPTIONS",
 		Protocol: "HTTP/1.1", Status: 503, ResponseLength: 10 << 20, Latency: 15 * time.Minute, IntegrationLatency: 15 * time.Minute,
 		AuthorizerLatency: 30 * time.Second, KeyID: "AbCd1234", AccountID: strings.Repeat("a", 64), Environment: "development",
-		Generation: 1 << 53, SourceIP: "2001:0db8:ffff:ffff:ffff:ffff:ffff:ffff", ResponseType: "AUTHORIZER_CONFIGURATION_ERROR",
+		Generation: 1 << 53, Parent: "EfGh5678@9007199254740992", SourceIP: "2001:0db8:ffff:ffff:ffff:ffff:ffff:ffff", ResponseType: "AUTHORIZER_CONFIGURATION_ERROR",
 	}
 	for _, r := range route.Default().Routes() {
 		if len(r.Path) > len(longest.Route) {

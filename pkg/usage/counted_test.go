@@ -107,6 +107,7 @@ func (s sent) access() string {
 	case refused, strange, public, accessOnly:
 	default:
 		a.KeyID, a.AccountID, a.Environment, a.Generation = s.key.ID, s.key.AccountID, string(s.key.Environment), s.generation
+		a.Parent = s.key.Parent
 	}
 	return a.Line()
 }
@@ -145,11 +146,11 @@ func reference(list []sent) usagetest.Tables {
 		id := s.key.ID
 		full := usage.Request{
 			ID: s.id(), RequestID: "same for all", Time: s.at, KeyID: id, AccountID: s.key.AccountID, Environment: s.key.Environment,
-			Generation: s.generation, Method: s.to.method, Route: s.to.route, Permission: s.to.permission, Status: s.status,
+			Generation: s.generation, Parent: s.key.Parent, Method: s.to.method, Route: s.to.route, Permission: s.to.permission, Status: s.status,
 			Latency: 40 * time.Millisecond, SourceIP: s.ip, UserAgent: `a "client"`, Refused: s.reason,
 		}
 		fromAccess := full
-		fromAccess.KeyID, fromAccess.AccountID, fromAccess.Environment, fromAccess.Generation, fromAccess.Refused = "", "", "", 0, ""
+		fromAccess.KeyID, fromAccess.AccountID, fromAccess.Environment, fromAccess.Generation, fromAccess.Parent, fromAccess.Refused = "", "", "", 0, "", ""
 		fromRefusal := usage.Request{
 			ID: full.ID, RequestID: full.RequestID, Time: full.Time, KeyID: id, AccountID: full.AccountID, Environment: full.Environment,
 			Status: 401, Refused: s.reason,
@@ -162,7 +163,7 @@ func reference(list []sent) usagetest.Tables {
 			t.Waiting[full.ID] = usagetest.Waiting{Access: &fromAccess}
 			continue
 		case refused:
-			full.Generation = 0
+			full.Generation, full.Parent = 0, ""
 			t.Requests[full.ID] = full
 			t.Waiting[full.ID] = usagetest.Waiting{Access: &fromAccess, Refusal: &fromRefusal}
 		case refusalOnly:
@@ -240,6 +241,9 @@ func traffic(r *rand.Rand, n, nKeys int) (list []sent, owners keyring) {
 	var all []keys.Key
 	for i := range nKeys {
 		k := keys.Key{ID: apikey.ID(fmt.Sprintf("Key%05d", i)), AccountID: fmt.Sprintf("acct_%d", i%7), Environment: keys.Environments()[i%3]}
+		if i%5 == 0 {
+			k.Parent = "Parent01"
+		}
 		owners[k.ID] = k
 		all = append(all, k)
 	}

@@ -96,7 +96,7 @@ func requestOf(table *route.Table, a logline.Access) Request {
 	rt, _ := table.Lookup(a.Method, a.Route)
 	return Request{
 		ID: a.ExtendedRequestID, RequestID: a.RequestID, Time: a.Time,
-		KeyID: a.KeyID, AccountID: a.AccountID, Environment: keys.Environment(a.Environment), Generation: a.Generation,
+		KeyID: a.KeyID, AccountID: a.AccountID, Environment: keys.Environment(a.Environment), Generation: a.Generation, Parent: a.Parent,
 		Method: a.Method, Route: a.Route, Permission: rt.Permission, Status: a.Status,
 		Latency: a.Latency, SourceIP: a.SourceIP, UserAgent: a.UserAgent,
 	}

@@ -58,6 +58,7 @@ type Request struct {
 	AccountID   string
 	Environment keys.Environment // of the key
 	Generation  int64            // of the secret that was presented; 0: refused by the authorizer
+	Parent      apikey.ID        // of a session that was let through: the key that it was made with
 
 	Method     string // this and what follows: empty where the access log's line has not come yet
 	Route      string

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
@@ -31,10 +32,11 @@ type Entry struct {
 	IntegrationLatency int64  `json:"integrationLatency"`
 	AuthorizerLatency  int64  `json:"authorizerLatency"`
 	AuthorizerCached   bool   `json:"authorizerCached"` // the result was in the cache; only known here, not in AWS
-	KeyID              string `json:"keyId"`            // this and the next three: of the authorizer's context
+	KeyID              string `json:"keyId"`            // this and the next four: of the authorizer's context
 	AccountID          string `json:"accountId"`
 	Environment        string `json:"environment"`
 	Generation         int64  `json:"generation"`
+	Parent             string `json:"parent,omitempty"` // of a session: the key that it was made with
 	SourceIP           string `json:"sourceIp"`
 	UserAgent          string `json:"userAgent"`
 	ResponseType       string `json:"responseType,omitempty"` // of a gateway response
@@ -49,7 +51,7 @@ func (e Entry) Access() logline.Access {
 		Stage: e.Stage, Method: e.HTTPMethod, Route: e.ResourcePath, Protocol: e.Protocol,
 		Status: e.Status, ResponseLength: e.ResponseLength, Latency: milliseconds(e.ResponseLatency),
 		IntegrationLatency: milliseconds(e.IntegrationLatency), AuthorizerLatency: milliseconds(e.AuthorizerLatency),
-		KeyID: apikey.ID(e.KeyID), AccountID: e.AccountID, Environment: e.Environment, Generation: e.Generation,
+		KeyID: apikey.ID(e.KeyID), AccountID: e.AccountID, Environment: e.Environment, Generation: e.Generation, Parent: apikey.ID(e.Parent),
 		SourceIP: e.SourceIP, UserAgent: e.UserAgent, ResponseType: e.ResponseType,
 	}
 }
@@ -58,6 +60,9 @@ func (e Entry) Access() logline.Access {
 func (e *Entry) let(context map[string]string) {
 	e.KeyID, e.AccountID, e.Environment = context[verify.FieldKeyID], context[verify.FieldAccountID], context[verify.FieldEnvironment]
 	e.Generation, _ = strconv.ParseInt(context[verify.FieldGeneration], 10, 64) // no number, no generation
+	if parent, _, session := strings.Cut(context[verify.FieldParent], "@"); session {
+		e.Parent = parent
+	}
 }
 
 func (e *Entry) finish(c *call, a *answer) {

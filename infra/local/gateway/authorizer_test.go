@@ -312,7 +312,7 @@ func TestAccessLogHasOneLinePerRequestAndNoCredential(t *testing.T) {
 	}
 	e := log[0]
 	if e.RequestTime != "04/Mar/2026:19:15:17 +0000" || e.RequestTimeEpoch != 1772651717135 || e.SourceIP != "127.0.0.1" ||
-		e.UserAgent != "Go-http-client/1.1" || e.ResponseLength != 2 || e.RequestID == "" || e.AccountID != "acct_1" || e.Environment != "production" || e.Generation != 3 {
+		e.UserAgent != "Go-http-client/1.1" || e.ResponseLength != 2 || e.RequestID == "" || e.AccountID != "acct_1" || e.Environment != "production" || e.Generation != 3 || e.Parent != "AbCd1234" {
 		t.Errorf("line %+v", e)
 	}
 }

@@ -88,7 +88,7 @@ func TestEventsHaveAWSsShape(t *testing.T) {
 	// "The returned values are all stringified" (api-gateway-lambda-authorizer-output.html).
 	requestContext["authorizer"] = map[string]any{
 		"principalId": "key_abc", "integrationLatency": latency,
-		"keyId": "key_abc", "accountId": "acct_1", "environment": "production", "generation": "3", "limit": "100", "live": "true", "customers": "",
+		"keyId": "key_abc", "accountId": "acct_1", "environment": "production", "generation": "3", "limit": "100", "live": "true", "parent": "AbCd1234@7", "customers": "",
 	}
 	if d := cmp.Diff(want, ev); d != "" {
 		t.Errorf("proxy event (-want +got):\n%s", d)

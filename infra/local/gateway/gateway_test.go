@@ -119,7 +119,7 @@ func output(statements ...map[string]any) []byte {
 	out, err := json.Marshal(map[string]any{
 		"principalId":    "key_abc",
 		"policyDocument": map[string]any{"Version": "2012-10-17", "Statement": statements},
-		"context":        map[string]any{"keyId": "key_abc", "accountId": "acct_1", "environment": "production", "generation": 3, "limit": 100, "live": true, "customers": ""},
+		"context":        map[string]any{"keyId": "key_abc", "accountId": "acct_1", "environment": "production", "generation": 3, "parent": "AbCd1234@7", "limit": 100, "live": true, "customers": ""},
 	})
 	if err != nil {
 		panic(err)

@@ -137,7 +137,7 @@ func merge(was usage.Request, r usage.Row) usage.Request {
 		now.Refused = was.Refused
 	case usage.RefusalHalf:
 		fill(&now, was)
-		now.Generation = was.Generation
+		now.Generation, now.Parent = was.Generation, was.Parent
 		if was.Status == 0 {
 			now.Status = r.Request.Status
 		}

@@ -87,7 +87,7 @@ func newID() string { return string(apikey.NewID()+apikey.NewID()[:2]) + "_-=" }
 func (f *fixture) request(after time.Duration) usage.Request {
 	return usage.Request{
 		ID: newID(), RequestID: "chosen by a client ☃ \"}", Time: f.base.Add(after),
-		KeyID: f.key, AccountID: f.account, Environment: keys.Staging, Generation: 3,
+		KeyID: f.key, AccountID: f.account, Environment: keys.Staging, Generation: 3, Parent: "p0000001",
 		Method: "GET", Route: "/v1/customers/{customerId}", Permission: "customers:read", Status: 200,
 		Latency: 12 * time.Millisecond, SourceIP: "2001:db8::1", UserAgent: `curl/8 "quoted" \ 東京 🗼`,
 	}
@@ -109,7 +109,7 @@ func unauthorized(r usage.Request, reason string) usage.Row {
 
 // keyless is what the access log knows of r if the authorizer refused it.
 func keyless(r usage.Request) usage.Request {
-	r.KeyID, r.AccountID, r.Environment, r.Generation, r.Refused = "", "", "", 0, ""
+	r.KeyID, r.AccountID, r.Environment, r.Generation, r.Parent, r.Refused = "", "", "", 0, "", ""
 	r.Status = 401
 	return r
 }
@@ -455,7 +455,7 @@ func joins(t *testing.T, f *fixture) {
 	for _, order := range [][2]usage.Half{{usage.AccessHalf, usage.RefusalHalf}, {usage.RefusalHalf, usage.AccessHalf}} {
 		r, other := f.request(0), f.request(0)
 		want := r
-		want.Generation, want.Status, want.Refused = 0, 401, "expired"
+		want.Generation, want.Parent, want.Status, want.Refused = 0, "", 401, "expired"
 		for range 2 {
 			if _, both := f.join(t, order[0], lines[order[0]](r)); both {
 				t.Errorf("%s half alone: both", order[0])
@@ -503,7 +503,7 @@ func completes(t *testing.T, f *fixture) {
 		}
 	}
 	want := r
-	want.Generation, want.Status, want.Refused = 0, 401, "unknown secret"
+	want.Generation, want.Parent, want.Status, want.Refused = 0, "", 401, "unknown secret"
 	same(t, "the log", f.log(t, nil), []usage.Request{want})
 	same(t, "the row's owner is who put it", f.record(t, newBatch(), unauthorized(r, "unknown secret")), []bool{false})
 }
