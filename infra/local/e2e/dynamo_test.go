@@ -114,6 +114,21 @@ func appendValue(out []byte, v types.AttributeValue) []byte {
 	return append(out, '\n')
 }
 
+// drop takes an item away, as DynamoDB does when its time is over.
+func (d *database) drop(t testing.TB, table, pk, sk string) {
+	t.Helper()
+	client := dynamo.NewClient(config.Config{Region: "us-east-1", AccessKeyID: "drop", SecretAccessKey: "drop", DynamoDBEndpoint: d.server.Endpoint})
+	out, err := client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{
+		TableName: &table, ReturnValues: types.ReturnValueAllOld,
+		Key: map[string]types.AttributeValue{
+			dynamo.PartitionKey: &types.AttributeValueMemberS{Value: pk}, dynamo.SortKey: &types.AttributeValueMemberS{Value: sk},
+		},
+	})
+	if err != nil || len(out.Attributes) == 0 {
+		t.Fatalf("dropping an item: %v; there were %d attributes", err, len(out.Attributes))
+	}
+}
+
 // dump reads every item of every table.
 func (d *database) dump(ctx context.Context) ([]byte, error) {
 	client := dynamo.NewClient(config.Config{Region: "us-east-1", AccessKeyID: "dump", SecretAccessKey: "dump", DynamoDBEndpoint: d.server.Endpoint})
