@@ -43,7 +43,7 @@ export function begin(issued: IssuedKey & { sessionOf: string }, parentName: str
 }
 
 export function end(why: string): void {
-  if (!current) return;
+  if (!current && holds === 0) return; // while it is held, a better reason may follow
   current = null;
   ended = why;
   sessionStorage.removeItem(place);

@@ -1,5 +1,6 @@
 // The buttons above a key's details, and the dialog that each of them opens.
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
+import { stay } from "../../session";
 import type { IssuedKey } from "../../types";
 import { Button } from "../../ui";
 import { SavedOnce } from "../secret";
@@ -13,6 +14,11 @@ type What = "edit" | "regenerate" | "revoke" | "activate" | "primary" | "delete"
 export function Actions({ k, set, reload }: KeyProps) {
   const [open, setOpen] = useState<What>();
   const [issued, setIssued] = useState<IssuedKey>();
+  const [own] = useState(() => isOwn(k));
+  // A new secret ends the session that was made with this key. Something that is read at that
+  // moment may tell of it before the answer with the secret is here, which must find the page.
+  const awaits = open === "regenerate" || issued !== undefined;
+  useEffect(() => (awaits ? stay() : undefined), [awaits]);
   const props = { k, set, reload, onClose: () => setOpen(undefined) };
   const button = (what: What, text: string, danger?: boolean) =>
     <Button variant={danger ? "danger" : undefined} aria-haspopup="dialog" onClick={() => setOpen(what)}>{text}</Button>;
@@ -31,7 +37,7 @@ export function Actions({ k, set, reload }: KeyProps) {
       {open === "delete" && <Delete {...props} />}
       {issued && <SavedOnce issued={issued} onDone={() => {
         setIssued(undefined);
-        if (isOwn(k)) signOutOf(k, "regenerated");
+        if (own) signOutOf(k, "regenerated");
       }} />}
     </>
   );
