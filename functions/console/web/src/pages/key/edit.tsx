@@ -88,10 +88,7 @@ export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => voi
   return (
     <Dialog title={title} wide onClose={close} dismissible={!save.busy}>
       {step === "form" && (
-        <form onSubmit={(e) => {
-          e.preventDefault();
-          review();
-        }}>
+        <Step onSubmit={review}>
           {said && <ErrorSummary text={said} />}
           {catalogue.error && <Failure error={catalogue.error} what="load the permissions" onRetry={catalogue.reload} />}
           {!catalogue.data && !catalogue.error ? <Loading what="the permissions" /> : (
@@ -101,7 +98,7 @@ export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => voi
             <Button onClick={close}>Cancel</Button>
             <Button type="submit" variant="primary" disabled={!dirty}>Review changes</Button>
           </div>
-        </form>
+        </Step>
       )}
       {step === "review" && (
         <Step title="What changes" onSubmit={save.run}>
@@ -119,16 +116,18 @@ export function Edit({ k: shown, set, onClose }: KeyProps & { onClose: () => voi
   );
 }
 
-/** A further step of a dialog: its heading gets the focus. */
-function Step({ title, onSubmit, children }: { title: string; onSubmit: () => void; children: ComponentChildren }) {
-  const ref = useRef<HTMLHeadingElement>(null);
-  useEffect(() => ref.current?.focus(), []);
+/** One step of a dialog: its heading gets the focus, or its first field what the step before lost. */
+function Step({ title, onSubmit, children }: { title?: string; onSubmit: () => void; children: ComponentChildren }) {
+  const ref = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    if (title || document.activeElement === document.body) ref.current?.querySelector<HTMLElement>("h3, input")?.focus();
+  }, []);
   return (
-    <form onSubmit={(e) => {
+    <form ref={ref} onSubmit={(e) => {
       e.preventDefault();
       onSubmit();
     }}>
-      <h3 ref={ref} tabIndex={-1}>{title}</h3>
+      {title && <h3 tabIndex={-1}>{title}</h3>}
       {children}
     </form>
   );

@@ -6,16 +6,17 @@ import { number, plural } from "../../format";
 import { permissionLabel } from "../../permissions";
 import { useQuery } from "../../query";
 import { useCatalogue } from "../../store";
-import type { Key, KeyUsage } from "../../types";
+import type { Key, KeyUsage, RangeMeta } from "../../types";
 import { Button, Failure, Loading, Note, Section, SelectField, Time } from "../../ui";
+import { useLast } from "../paged";
 import { keyPath } from "./change";
 import { useSheet } from "./sheet";
 
 export function UsageSection({ k }: { k: Key }) {
   const [granularity, setGranularity] = useState<"hour" | "day">("hour");
-  const usage = useQuery(`usage ${k.keyId} ${granularity}`, async (signal) => (await get<KeyUsage>(keyPath(k, "/usage"), { granularity }, signal)).data);
+  const usage = useQuery(`usage ${k.keyId} ${granularity}`, (signal) => get<KeyUsage, RangeMeta>(keyPath(k, "/usage"), { granularity }, signal));
   const sheet = useSheet(keyPath(k, "/usage"), { granularity }, `usage-${k.keyId}.csv`);
-  const u = usage.data;
+  const shown = useLast(usage), u = shown?.data;
   return (
     <Section title="Usage" actions={<>{sheet.button}<Button busy={usage.loading && u !== undefined} onClick={usage.reload}>Refresh</Button></>}>
       <div class="filters">
@@ -23,11 +24,11 @@ export function UsageSection({ k }: { k: Key }) {
       </div>
       {sheet.failure}
       {usage.error && <Failure error={usage.error} what="load the usage" onRetry={usage.reload} />}
-      {!u && usage.loading && <Loading what="the usage" />}
+      {!u && usage.loading && <div class="reserve"><Loading what="the usage" /></div>}
       {u && (
         <>
-          <Bars buckets={u.buckets.map((b) => ({ start: b.start, parts: statusParts(b.status) }))} names={statusNames} granularity={granularity}
-            label={granularity === "hour" ? "Requests in the last 36 hours, by status" : "Requests in the last 30 days, by status"} />
+          <Bars buckets={u.buckets.map((b) => ({ start: b.start, parts: statusParts(b.status) }))} names={statusNames} granularity={shown.meta.granularity}
+            label={shown.meta.granularity === "hour" ? "Requests in the last 36 hours, by status" : "Requests in the last 30 days, by status"} />
           <p class="hint">
             Requests show up here within some minutes. First used: <Time at={u.firstUsed} otherwise="never" />, last used: <Time at={u.lastUsed} relative otherwise="never" />, last refused with 401: <Time at={u.lastRefused} relative otherwise="never" />.
           </p>
