@@ -53,10 +53,10 @@ world.test("what is filled in is what the key is", async (v) => {
   await page.getByText("More options").click();
   await field(v, "Owner").fill("ops@example.com");
   await field(v, "Networks").fill("127.0.0.1\n::1\n203.0.113.0/24");
-  await field(v, "Requests in an hour").fill("500");
-  await field(v, "Requests in a day").fill("4000");
-  await field(v, "Requests in a month").fill("90000");
-  await field(v, "The month begins on day").fill("15");
+  await field(v, "Hourly limit").fill("500");
+  await field(v, "Daily limit").fill("4000");
+  await field(v, "Monthly quota").fill("90000");
+  await field(v, "Refill day").fill("15");
   await v.button("Create API Key").click();
   const apiKey = await save(v);
   await v.heading(name).waitFor();

@@ -4,41 +4,38 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError, call } from "../api";
 import { CustomersField } from "../customers";
 import { date, environmentName, exactTime, number, plural, utc } from "../format";
-import { holds, permissionLabel, PermissionPicker, resourceOf } from "../permissions";
+import { holds, PermissionPicker, resourceOf } from "../permissions";
 import { useAction } from "../query";
 import { go, href, useLeaveGuard } from "../router";
 import { session } from "../session";
 import { useAccount, useCatalogue, useRoutes, useSelf } from "../store";
 import type { Account, Environment, Instant, IssuedKey, Permission, Self } from "../types";
 import { Button, CheckboxField, Empty, ErrorSummary, Failure, LinkButton, Loading, Note, Page, SelectField, TextAreaField, TextField } from "../ui";
+import { explain as withReasons } from "./key/change";
+import { type Draft, type Faults, faultsOf, listed, type Patch } from "./key/draft";
 import { SavedOnce } from "./secret";
 import "./create.css";
 
-interface Form {
-  name: string;
+/** The fields of a key that are edited later too, and those of a create alone; named as the API names them. */
+interface Form extends Draft {
   environment: Environment;
-  permissions: string[];
-  customers: string[];
-  plan: string;
-  rateLimit: string;
-  expires: "never" | "30" | "90" | "365" | "date";
-  expiryDate: string;
-  owner: string;
-  networks: string;
-  hour: string;
-  day: string;
-  month: string;
-  refillDay: string;
-  start: string;
-  primary: boolean;
+  /** "": never. "date": at the end of expirationTs, which is a day here. */
+  expirationDays: "" | "30" | "90" | "365" | "date";
+  isPrimary: boolean;
 }
 
 const empty = (): Form => ({
-  name: "", environment: session()?.environment ?? "production", permissions: [], customers: [], plan: "", rateLimit: "", expires: "365", expiryDate: "",
-  owner: "", networks: "", hour: "", day: "", month: "", refillDay: "1", start: "", primary: false,
+  name: "", environment: session()?.environment ?? "production", permissions: [], customers: [], plan: "", rateLimit: "", expirationDays: "365", expirationTs: "",
+  owner: "", networks: "", hour: "", day: "", quota: "", refillDay: "1", notBefore: "", isPrimary: false,
 });
 
-const expirations: [Form["expires"], string][] = [["never", "Never"], ["30", "30 days"], ["90", "90 days"], ["365", "365 days"], ["date", "On a date…"]];
+const expirations: [Form["expirationDays"], string][] = [["", "Never"], ["30", "30 days"], ["90", "90 days"], ["365", "365 days"], ["date", "On a date…"]];
+
+const labels: Record<keyof Form, string> = {
+  name: "Name", environment: "Environment", permissions: "Permissions", customers: "Customers", plan: "Plan", rateLimit: "Rate limit",
+  expirationDays: "Expiration", expirationTs: "Expiration date", owner: "Owner", networks: "Networks", hour: "Hourly limit", day: "Daily limit",
+  quota: "Monthly quota", refillDay: "Refill day", notBefore: "Works from", isPrimary: "The primary mark",
+};
 
 const about: Record<Environment, string> = {
   production: "For real traffic. The key works on production alone.",
@@ -47,7 +44,6 @@ const about: Record<Environment, string> = {
 };
 
 const dayMs = 86_400_000;
-const networksOf = (f: Form) => f.networks.split(/[\s,;]+/).filter(Boolean);
 const endOfDay = (day: string) => instantOf(day + "T23:59:59.999");
 
 /** A time of the viewer's clock; undefined: there is no such time, in the year 20267 for one. */
@@ -59,86 +55,40 @@ function instantOf(local: string): Instant | undefined {
 /** A day of the viewer's calendar, as a date field wants it. */
 function dayFromNow(days: number): string {
   const t = new Date(Date.now() + days * dayMs);
-  return `${t.getFullYear()}-${String(t.getMonth() + 1).padStart(2, "0")}-${String(t.getDate()).padStart(2, "0")}`;
+  return new Date(t.getTime() - t.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
 }
 
-const numbers = { rateLimit: "Rate limit", hour: "Requests in an hour", day: "Requests in a day", month: "Requests in a month", refillDay: "The day" } as const;
-
 /** What need not be asked of the API, by the form's fields. */
-function check(f: Form): Record<string, string> {
-  const bad: Record<string, string> = {};
-  if (!f.name.trim()) bad.name = "Name is needed: say what the key is for.";
-  for (const [field, label] of Object.entries(numbers) as [keyof typeof numbers, string][]) {
-    if (f[field] && !/^[1-9]\d{0,9}$/.test(f[field].trim())) bad[field] = label + " must be a whole number of 1 or more, in digits.";
+function check(f: Form): Faults {
+  const bad: Faults = {};
+  if (!f.name.trim()) bad.name = "is needed: say what the key is for";
+  for (const field of ["rateLimit", "hour", "day", "quota", "refillDay"] as const) {
+    if (f[field].trim() && !/^[1-9]\d{0,14}$/.test(f[field].trim())) bad[field] = "must be a whole number of 1 or more, in digits";
   }
-  if (f.expires === "date" && !endOfDay(f.expiryDate)) bad.expiryDate = f.expiryDate ? "Expiration date must be a day of the next 365." : "Expiration date is needed.";
-  if (f.start && !instantOf(f.start)) bad.start = "Start must be within the next 365 days.";
+  if (f.expirationDays === "date" && !endOfDay(f.expirationTs)) bad.expirationTs = f.expirationTs ? "must be a day of the next 365" : "is needed";
+  if (f.notBefore && !instantOf(f.notBefore)) bad.notBefore = "must be within the next 365 days";
   return bad;
 }
 
 /** The request for what was filled in. */
-function bodyOf(f: Form, plan: string | undefined): object {
-  const limits = [];
-  if (f.hour) limits.push({ window: "hour", requests: Number(f.hour) });
-  if (f.day) limits.push({ window: "day", requests: Number(f.day) });
-  const networks = networksOf(f);
+function bodyOf(f: Form, plan: string | undefined): Patch {
+  const limits = (["hour", "day"] as const).filter((w) => f[w].trim()).map((window) => ({ window, requests: Number(f[window]) }));
+  const networks = listed(f.networks);
   return {
     name: f.name.trim(),
-    environment: f.environment,
     permissions: f.permissions,
+    ...{ environment: f.environment },
     ...(f.customers.length && { customers: f.customers }),
     ...(networks.length && { networks }),
     ...(f.owner.trim() && { owner: f.owner.trim() }),
     ...(plan && { plan }),
-    ...(f.rateLimit && { rateLimit: Number(f.rateLimit) }),
+    ...(f.rateLimit.trim() && { rateLimit: Number(f.rateLimit) }),
     ...(limits.length && { limits }),
-    ...(f.month && { quota: { requests: Number(f.month), refillDay: Number(f.refillDay) || 1 } }),
-    ...(f.start && { notBefore: instantOf(f.start) }),
-    ...(f.expires === "date" ? { expirationTs: endOfDay(f.expiryDate) } : f.expires !== "never" && { expirationDays: Number(f.expires) }),
-    ...(f.primary && f.environment === "production" && { isPrimary: true }),
+    ...(f.quota.trim() && { quota: { requests: Number(f.quota), refillDay: Number(f.refillDay) || 1 } }),
+    ...(f.notBefore && { notBefore: instantOf(f.notBefore) }),
+    ...(f.expirationDays === "date" ? { expirationTs: endOfDay(f.expirationTs) } : f.expirationDays && { expirationDays: Number(f.expirationDays) }),
+    ...(f.isPrimary && f.environment === "production" && { isPrimary: true }),
   };
-}
-
-/** Why the caller's own key cannot grant that, by the API's name of the field. */
-const beyond: Record<string, string> = {
-  environment: "The key that you signed in with does not manage keys of this environment.",
-  permissions: "The key that you signed in with does not hold all of these, and no key can grant more than it holds itself.",
-  customers: "The key that you signed in with is confined to other customers, and no key can grant more than it holds itself.",
-  networks: "The key that you signed in with is confined to other networks, and no key can grant more than it holds itself.",
-  rateLimit: "The account’s plan does not allow that many requests.",
-  plan: "The account’s own plan is lower.",
-};
-
-/** The API's fields at fault by the form's, and what is about none of these. */
-function place(e: ApiError, f: Form, catalogue: Permission[]): { fields: Record<string, string>; rest: string[] } {
-  const fields: Record<string, string> = {}, rest: string[] = [];
-  for (const [name, message] of Object.entries(e.fields)) {
-    if (name in f && /^\p{Lu}/u.test(message)) { // found here
-      fields[name] = message;
-      continue;
-    }
-    const base = name.replace(/[.[].*/, ""), i = Number(/\[(\d+)\]/.exec(name)?.[1] ?? -1);
-    let field = base, what = "";
-    switch (base) {
-      case "name": what = "Name"; break;
-      case "environment": what = "Environment"; break;
-      case "permissions": what = f.permissions[i] ? permissionLabel(catalogue, f.permissions[i]) : "Permissions"; break;
-      case "customers": what = f.customers[i] ?? "Customers"; break;
-      case "networks": what = networksOf(f)[i] ?? "Networks"; break;
-      case "owner": what = "Owner"; break;
-      case "plan": what = "Plan"; break;
-      case "rateLimit": what = "Rate limit"; break;
-      case "limits": field = i === 0 && f.hour ? "hour" : "day"; what = numbers[field as "hour" | "day"]; break;
-      case "quota": field = name.endsWith("refillDay") ? "refillDay" : "month"; what = numbers[field as "month" | "refillDay"]; break;
-      case "notBefore": field = "start"; what = "Start"; break;
-      case "expirationDays": field = "expires"; what = "Expiration"; break;
-      case "expirationTs": field = "expiryDate"; what = "Expiration date"; break;
-      case "isPrimary": field = "primary"; what = "Primary key"; break;
-      default: rest.push(`${name} ${message}.`); continue;
-    }
-    fields[field] ??= (e.code === "permission_escalation" && beyond[base]) || `${what} ${message}.`;
-  }
-  return { fields, rest };
 }
 
 /** What went wrong, where it is about no field. */
@@ -184,6 +134,7 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
   const [initial] = useState(empty);
   const [f, setForm] = useState(initial);
   const [more, showMore] = useState(false);
+  const [faults, setFaults] = useState<Faults>({});
   const [issued, setIssued] = useState<IssuedKey>();
   const form = useRef<HTMLFormElement>(null);
   // The same request has the same key, and another request another: sent again after its
@@ -196,31 +147,41 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
 
   const create = useAction(async () => {
     const bad = check(f);
-    if (Object.keys(bad).length) throw new ApiError(400, "validation_failed", "", "", bad);
+    setFaults(bad);
+    if (Object.keys(bad).length) throw new ApiError(400, "validation_failed", "");
     const body = bodyOf(f, plan?.name), text = JSON.stringify(body);
     if (attempt.current.text !== text) attempt.current = { text, key: crypto.randomUUID() };
     try {
       setIssued((await call<IssuedKey>("POST", "/v1/api-keys", { body, idempotencyKey: attempt.current.key })).data);
     } catch (e) {
-      if (e instanceof ApiError && e.code === "idempotency_unusable") attempt.current = { text: "", key: "" };
-      throw e;
+      if (!(e instanceof ApiError)) throw e;
+      if (e.code === "idempotency_unusable") attempt.current = { text: "", key: "" };
+      const { "": other, ...bad } = faultsOf(withReasons(e), body, f);
+      setFaults(bad);
+      throw other ? new ApiError(e.status, e.code, other, e.requestId) : e;
     }
   });
   useLeaveGuard(!issued && JSON.stringify(f) !== JSON.stringify(initial) ? "Leave without creating the key? What you filled in is lost." : "");
 
   const { error } = create;
-  const { fields, rest } = error ? place(error, f, catalogue) : { fields: {} as Record<string, string>, rest: [] };
-  const atFault = Object.keys(fields).length > 0;
+  const atFault = Object.keys(faults).length;
+  // "must be 1 to 60" is the API's; what begins as a sentence does is one.
+  const bad = (field: keyof Form) => {
+    const fault = faults[field];
+    return fault && (/^(must|is|can|go)/.test(fault) ? `${labels[field]} ${fault}.` : fault);
+  };
+  const bind = (field: Exclude<keyof Form, "permissions" | "customers" | "isPrimary" | "environment" | "plan" | "expirationDays">) =>
+    ({ label: labels[field], value: f[field], onValue: set(field), error: bad(field) });
   useEffect(() => {
     if (!error || !atFault) return;
-    if (inMore.some((n) => fields[n])) showMore(true);
+    if (inMore.some((n) => faults[n])) showMore(true);
     // When what was folded away is there.
     requestAnimationFrame(() => form.current?.querySelector<HTMLElement>("[aria-invalid=true], fieldset.bad input:not(:disabled)")?.focus());
   }, [error]);
 
   const seen = account?.environments ?? [f.environment];
   const managing = f.permissions.filter((p) => resourceOf(p) === "api_keys");
-  const ends = endOfDay(f.expiryDate), starts = instantOf(f.start);
+  const ends = endOfDay(f.expirationTs), starts = instantOf(f.notBefore);
   const most = plans[plans.length - 1]?.rateLimit;
   return (
     <>
@@ -229,14 +190,14 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
         void create.run();
       }}>
         {error && (atFault
-          ? <p class="note bad" role="alert">The key was not created: see {Object.keys(fields).length === 1 ? "the field" : "the fields"} marked below. {rest.join(" ")}</p>
-          : <ErrorSummary text={[explain(error, account), ...rest].join(" ")} />)}
+          ? <p class="note bad" role="alert">The key was not created: see the {atFault === 1 ? "field" : "fields"} marked below.</p>
+          : <ErrorSummary text={explain(error, account)} />)}
         {account && account.keyCount >= account.keyLimit && !error && (
           <Note tone="warning">The account has {plural(account.keyCount, "key")}, which is all that its plan allows. Delete one first.</Note>
         )}
-        <TextField label="Name" value={f.name} onValue={set("name")} error={fields.name} maxLength={100} hint="What uses the key, for example “Main website integration”." />
-        <Environments value={f.environment} onValue={set("environment")} among={seen} error={fields.environment} />
-        <PermissionPicker catalogue={catalogue} value={f.permissions} onValue={set("permissions")} mine={self.permissions} error={fields.permissions} />
+        <TextField {...bind("name")} maxLength={100} hint="What uses the key, for example “Main website integration”." />
+        <Environments value={f.environment} onValue={set("environment")} among={seen} error={bad("environment")} />
+        <PermissionPicker catalogue={catalogue} value={f.permissions} onValue={set("permissions")} mine={self.permissions} error={bad("permissions")} />
         {f.permissions.length === 0 && <p class="hint after">Without a permission the key can do nothing but ask about itself.</p>}
         {managing.length > 0 && (
           <Note tone="warning">
@@ -244,40 +205,39 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
             {holds(managing, "api_keys:write") ? "Whoever has it can create, change and revoke other keys, up to what it may do itself." : "Whoever has it can see the account’s other keys, though never their secrets."}
           </Note>
         )}
-        <CustomersField value={f.customers} onValue={set("customers")} error={fields.customers}
+        <CustomersField value={f.customers} onValue={set("customers")} error={bad("customers")}
           hint={self.customers.length ? "Empty: the same customers as the key that you signed in with." : "Ids of the customers that the key is confined to. Empty: every customer."} />
         <div class="pair">
           {plans.length > 1 && plan && (
-            <SelectField label="Plan" value={plan.name} onValue={set("plan")} error={fields.plan} options={plans.map((p) => [p.name, `${p.name}: ${number(p.rateLimit)} a minute`])} />
+            <SelectField label="Plan" value={plan.name} onValue={set("plan")} error={bad("plan")} options={plans.map((p) => [p.name, `${p.name}: ${number(p.rateLimit)} a minute`])} />
           )}
-          <TextField label="Rate limit" optional inputMode="numeric" value={f.rateLimit} onValue={set("rateLimit")} error={fields.rateLimit}
-            hint={rateHint(f.environment, plan?.rateLimit, most)} />
+          <TextField {...bind("rateLimit")} optional inputMode="numeric" hint={rateHint(f.environment, plan?.rateLimit, most)} />
         </div>
         <div class="pair">
-          <SelectField label="Expiration" value={f.expires} onValue={set("expires")} options={expirations} error={fields.expires}
-            hint={f.expires === "never" ? "The key works until it is revoked or deleted." : f.expires === "date" ? undefined : `Until ${date(new Date(Date.now() + Number(f.expires) * dayMs).toISOString())}.`} />
-          {f.expires === "date" && (
-            <TextField label="Expiration date" type="date" min={dayFromNow(0)} max={dayFromNow(364)} value={f.expiryDate} onValue={set("expiryDate")} error={fields.expiryDate}
+          <SelectField label="Expiration" value={f.expirationDays} onValue={set("expirationDays")} options={expirations} error={bad("expirationDays")}
+            hint={!f.expirationDays ? "The key works until it is revoked or deleted." : f.expirationDays === "date" ? undefined : `Until ${date(new Date(Date.now() + Number(f.expirationDays) * dayMs).toISOString())}.`} />
+          {f.expirationDays === "date" && (
+            <TextField {...bind("expirationTs")} type="date" min={dayFromNow(0)} max={dayFromNow(364)}
               hint={ends ? `The last moment is ${exactTime(ends)} (${utc(ends)}).` : "At most 365 days from now."} />
           )}
         </div>
         <details class="more" open={more} onToggle={(e) => showMore(e.currentTarget.open)}>
           <summary>More options</summary>
-          <TextField label="Owner" optional value={f.owner} onValue={set("owner")} error={fields.owner} maxLength={100} hint="Who is responsible for the key: a person or a team." />
-          <TextAreaField label="Networks" optional value={f.networks} onValue={set("networks")} error={fields.networks}
-            hint={self.networks.length ? "Addresses or ranges that the key may be used from, one a line. Empty: the same as the key that you signed in with." : "Addresses or ranges that the key may be used from, such as 203.0.113.0/24, one a line. Empty: anywhere."} />
+          <TextField {...bind("owner")} optional maxLength={100} hint="Who is responsible for the key: a person or a team." />
+          <TextAreaField {...bind("networks")} optional
+            hint={"Addresses or ranges that the key may be used from, such as 203.0.113.0/24, one a line. Empty: " + (self.networks.length ? "the same as the key that you signed in with." : "anywhere.")} />
           <div class="pair">
-            <TextField label="Requests in an hour" optional inputMode="numeric" value={f.hour} onValue={set("hour")} error={fields.hour} />
-            <TextField label="Requests in a day" optional inputMode="numeric" value={f.day} onValue={set("day")} error={fields.day} />
+            <TextField {...bind("hour")} optional inputMode="numeric" hint="Requests in any 60 minutes." />
+            <TextField {...bind("day")} optional inputMode="numeric" hint="Requests in any 24 hours." />
           </div>
           <div class="pair">
-            <TextField label="Requests in a month" optional inputMode="numeric" value={f.month} onValue={set("month")} error={fields.month} />
-            {f.month && <TextField label="The month begins on day" inputMode="numeric" value={f.refillDay} onValue={set("refillDay")} error={fields.refillDay} hint="1 to 28, at 00:00 UTC." />}
+            <TextField {...bind("quota")} optional inputMode="numeric" hint="Requests in a calendar month." />
+            {f.quota && <TextField {...bind("refillDay")} inputMode="numeric" hint="When the month begins: day 1 to 28, at 00:00 UTC." />}
           </div>
-          <TextField label="Start" optional type="datetime-local" value={f.start} onValue={set("start")} error={fields.start}
-            hint={starts ? `Works from ${exactTime(starts)} (${utc(starts)}).` : "When the key begins to work. Empty: at once."} />
-          {f.environment === "production" && <CheckboxField label="Make it the primary key" checked={f.primary} onValue={set("primary")} hint="It takes the mark from the present primary key." />}
-          {fields.primary && <p class="error">{fields.primary}</p>}
+          <TextField {...bind("notBefore")} optional type="datetime-local"
+            hint={starts ? `${exactTime(starts)} (${utc(starts)}).` : "When the key begins to work. Empty: at once."} />
+          {f.environment === "production" && <CheckboxField label="Make it the primary key" checked={f.isPrimary} onValue={set("isPrimary")} hint="It takes the mark from the present primary key." />}
+          {faults.isPrimary && <p class="error">{bad("isPrimary")}</p>}
         </details>
         <div class="actions">
           <LinkButton href={href("keys")}>Cancel</LinkButton>
@@ -292,7 +252,7 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
   );
 }
 
-const inMore = ["owner", "networks", "hour", "day", "month", "refillDay", "start", "primary"];
+const inMore: (keyof Form)[] = ["owner", "networks", "hour", "day", "quota", "refillDay", "notBefore", "isPrimary"];
 
 function rateHint(environment: Environment, limit: number | undefined, most: number | undefined): string {
   if (limit === undefined) return "Requests in any 60 seconds. Empty: what the plan allows.";
