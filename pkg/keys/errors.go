@@ -20,7 +20,7 @@ func (e *ValidationError) Error() string {
 }
 
 // EscalationError says that a caller would grant more than it holds.
-type EscalationError struct{ Field string } // permissions, customers, networks, environment, rateLimit, plan
+type EscalationError struct{ Field string } // permissions, customers, networks, environment, rateLimit, plan; sessionOf: a session that would make one
 
 func (e *EscalationError) Error() string { return "caller does not hold what it grants: " + e.Field }
 

@@ -11,9 +11,12 @@
 //   - Integer ids are given in order, without gaps from retries.
 //   - A caller whose own key was changed meanwhile commits nothing ([Change].Caller).
 //   - Nobody grants what it does not hold.
-//   - Every change leaves one audit row, in the same transaction, without a secret.
+//   - Every change leaves one audit event, in the same transaction, without a secret: in the
+//     account's list and in the trail of every key that it changed.
 //   - A change of what a key may do is on its meter before the answer goes out, so the
 //     guard refuses the next request (see package guard).
+//   - A session may exactly what its parent may, and not a request longer than that stays as
+//     it was (sessions.go).
 //   - A create or regenerate with an Idempotency-Key is made once, and its caller's retry
 //     gets the same secret. What is stored of that secret opens only with the record, the
 //     pepper, the caller's own key in plaintext and the Idempotency-Key together; the
@@ -21,7 +24,8 @@
 //     [Idempotency] has the whole argument, attacker by attacker.
 //
 // Where things are: authority.go says who may do what to which key, change.go how a change
-// is attempted, committed and settled; each operation has a file of its own.
+// is attempted, committed and settled, sessions.go what sessions are; each operation has a file
+// of its own.
 //
 // The package imports no AWS, HTTP or Lambda code.
 package keys
