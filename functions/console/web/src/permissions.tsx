@@ -44,7 +44,7 @@ export function PermissionPicker({ catalogue, value, onValue, mine, error }: Pic
     const covered = !chosen && holds(value, name);
     return (
       <CheckboxField key={name} label={label} checked={chosen || covered} disabled={covered || (!chosen && !may(name))}
-        hint={!chosen && !covered && !may(name) ? "Your own key does not hold it" : hint} onValue={(on) => toggle(name, on)} />
+        hint={hint} onValue={(on) => toggle(name, on)} />
     );
   };
   // What manages keys comes last, set apart: it is more than any use of the API.
@@ -59,6 +59,7 @@ export function PermissionPicker({ catalogue, value, onValue, mine, error }: Pic
         <Button onClick={() => onValue(sort(single.filter((p) => p.endsWith(":read"))))}>Read only</Button>
         <Button onClick={() => onValue([])}>None</Button>
       </div>
+      {catalogue.some((p) => !may(p.name)) && <p class="hint">What your own key does not hold, it cannot grant.</p>}
       {box("*", permissionLabel(catalogue, "*"), "Everything but managing API keys, also what is added to the API later")}
       <div class="resources">
         {resources.map((r) => (
