@@ -86,7 +86,8 @@ export function ChangeDialog({ reload, title, action, danger, ready = true, act,
     } catch (e) {
       if (!(e instanceof ApiError)) throw e;
       if (e.code === "last_manager") setLastManager(true);
-      if (e.status === 412 || e.status === 404) reload();
+      // It is not what was seen, or it may have been changed although no answer says so.
+      if (e.status === 412 || e.status === 404 || e.passing) reload();
       throw explain(e);
     }
   });

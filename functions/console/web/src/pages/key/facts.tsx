@@ -23,8 +23,8 @@ export function Facts({ k }: { k: Key }) {
         <Fact name="Key ID"><code>{k.keyId}</code> <Copy text={() => k.keyId} what="key ID" variant="quiet" /></Fact>
         <Fact name="Environment">{environmentName[k.environment]}</Fact>
         <Fact name="Owner">{k.owner || <span class="never">Nobody named</span>}</Fact>
-        <Fact name="Plan">{k.plan || <span class="never">None</span>}</Fact>
-        {limitsOf(k).map((l, i) => <Fact key={l.span} name={names[i] ?? ""}><LimitMeter limit={l} /></Fact>)}
+        {!k.canary && <Fact name="Plan">{k.plan}</Fact>}
+        {!k.canary && limitsOf(k).map((l, i) => <Fact key={l.span} name={names[i] ?? ""}><LimitMeter limit={l} /></Fact>)}
         {k.quota && <Fact name="Quota begins anew">On day {k.quota.refillDay} of each month, 00:00 UTC</Fact>}
         {k.notBefore && <Fact name="Works from"><Time at={k.notBefore} /></Fact>}
         <Fact name="Expires"><Time at={k.expirationTs} /></Fact>
@@ -37,7 +37,7 @@ export function Facts({ k }: { k: Key }) {
         <Fact name="Number">{number(k.number)}</Fact>
         {k.deletedAt && <Fact name="Deleted"><Time at={k.deletedAt} /></Fact>}
       </dl>
-      <dl class="facts wide">
+      {!k.canary && <dl class="facts wide">
         <Fact name="Permissions">
           {k.permissions.length === 0
             ? <span class="never">None: it may call only what any key may</span>
@@ -45,7 +45,7 @@ export function Facts({ k }: { k: Key }) {
         </Fact>
         <Fact name="Customers">{k.customers.length === 0 ? "Every customer" : <Several of={k.customers} what="customer" />}</Fact>
         <Fact name="Networks">{k.networks.length === 0 ? "May be used from anywhere" : <Several of={k.networks} what="network" />}</Fact>
-      </dl>
+      </dl>}
     </Section>
   );
 }
