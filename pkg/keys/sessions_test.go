@@ -463,6 +463,30 @@ func TestSessionsMadeAtOnceAreNeverMoreThanTwenty(t *testing.T) {
 	}
 }
 
+// One that is made between another's count and its commit counts.
+func TestASessionMadeBehindAnothersCountCounts(t *testing.T) {
+	w := newWorld(t, "enterprise")
+	parent := w.manager(keys.Production, "api_keys:*")
+	for range 19 {
+		w.session(parent)
+	}
+	inside := false
+	w.memory.OnCall(func(_ context.Context, c keystest.Call) error {
+		if c.Op == "Sessions" && c.Done && !inside {
+			inside = true
+			if _, err := w.Service.CreateSession(ctx, parent); err != nil {
+				t.Errorf("the session in between: %v", err)
+			}
+		}
+		return nil
+	})
+	_, err := w.Service.CreateSession(ctx, parent)
+	w.memory.OnCall(nil)
+	if n := len(w.live(w.root)); err != nil || n != 20 {
+		t.Errorf("%d live sessions, %v, want 20", n, err)
+	}
+}
+
 // However a session's making and its parent's change come together, after both answers no
 // session of the old verdict works.
 func TestASessionInFlightNeverOutlivesItsParentsChange(t *testing.T) {
