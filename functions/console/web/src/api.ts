@@ -51,8 +51,12 @@ export function address(path: string, query: Request["query"] = {}): string {
   return base + path.replace(/^\//, "") + (text ? "?" + text : "");
 }
 
+/** API Gateway answers within 29 s, or is not there. */
+const patienceMs = 35_000;
+
 async function send(method: string, path: string, r: Request, accept = "application/json"): Promise<Response> {
-  const headers: Record<string, string> = { "X-API-Key": r.as ?? session()?.apiKey ?? "", Accept: accept };
+  const key = r.as ?? session()?.apiKey ?? "";
+  const headers: Record<string, string> = { "X-API-Key": key, Accept: accept };
   let body: string | undefined;
   if (r.body !== undefined) {
     headers["Content-Type"] = "application/json";
@@ -61,16 +65,21 @@ async function send(method: string, path: string, r: Request, accept = "applicat
   if (r.version !== undefined) headers["If-Match"] = `"${r.version}"`;
   if (r.idempotencyKey) headers["Idempotency-Key"] = r.idempotencyKey;
   let response: Response;
+  const late = new AbortController(), timer = setTimeout(() => late.abort(), patienceMs);
   try {
-    response = await fetch(address(path, r.query), { method, headers, body, signal: r.signal, cache: "no-store", credentials: "omit", redirect: "error" });
+    const signal = AbortSignal.any([late.signal, ...(r.signal ? [r.signal] : [])]);
+    response = await fetch(address(path, r.query), { method, headers, body, signal, cache: "no-store", credentials: "omit", redirect: "error" });
   } catch (cause) {
     if (r.signal?.aborted) throw cause;
     throw new ApiError(0, "unreachable", "The API does not answer.");
+  } finally {
+    clearTimeout(timer);
   }
   if (response.ok) return response;
   const problem = await failure(response);
-  // A refused session is over, whoever ended it. A key that is tried at sign-in is not ours.
-  if (response.status === 401 && r.as === undefined) {
+  // A refused session is over, whoever ended it. A key that is tried at sign-in is not ours,
+  // and one that was signed out meanwhile is not the next one's.
+  if (response.status === 401 && r.as === undefined && key === session()?.apiKey) {
     end("Your session has ended: it expired, or the key that you signed in with was changed or revoked.");
   }
   throw problem;
