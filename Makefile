@@ -13,7 +13,9 @@ ROUTES ?=
 LAMBDAS ?=
 LOCAL_DIR ?= .local
 
-NPM ?= $(shell command -v npm)
+ifeq ($(origin NPM),undefined)
+NPM := $(shell command -v npm)
+endif
 
 # What the binaries are made of. Asking make first saves a restart the second that go
 # takes to find out that nothing has changed.
