@@ -1,6 +1,7 @@
 // Package keys is the function that serves the management routes: the two faces of the
-// keys, verify, self, the catalogue, the OpenAPI document and the health check. All of it
-// is package httpapi; the proxy in front makes its requests and runs the guard.
+// keys, sessions, the audit trail, usage, alerts, the OpenAPI document and whatever else
+// there is about keys. All of it is package httpapi; the proxy in front makes its requests
+// and runs the guard.
 package keys
 
 import (

@@ -149,3 +149,30 @@ func TestSessionsAreAskedForAsDocumented(t *testing.T) {
 	}
 	noSecretIn(t, string(w.store.Dump()), s.key)
 }
+
+// What a session makes is its key's, and what it asks about its key is by that key.
+func TestWhatASessionDoesIsDoneInItsKeysName(t *testing.T) {
+	w := newWorld(t, "{}")
+	_, s := w.root.session()
+	hook, _ := s.hook(`{"url":"https://example.com/"}`)
+	if got := w.root.do("GET", "/v1/webhooks/"+hook, "").want(200).data()["createdBy"]; got != keyID(w.root.key.ID()) {
+		t.Errorf("a session's webhook is createdBy %v, want its key", got)
+	}
+	// The advice about a key that asks for it counts that it asks, whose own line is still to
+	// come: by itself or by a session.
+	_, k := w.root.create(`{"name":"a","permissions":["customers:read","api_keys:*"]}`)
+	w.profile(k, map[string]time.Duration{"customers:read": time.Minute})
+	_, own := k.session()
+	for who, c := range map[string]struct {
+		client
+		patch any
+	}{
+		"itself":    {k, nil},
+		"a session": {own, nil},
+		"the root":  {w.root, map[string]any{"permissions": []any{"customers:read"}}},
+	} {
+		if d := cmp.Diff(c.patch, c.do("GET", k.path("/advice"), "").want(200).data()["patch"]); d != "" {
+			t.Errorf("advice for %s: patch (-want +got):\n%s", who, d)
+		}
+	}
+}

@@ -146,6 +146,7 @@ type accountUsageView struct {
 
 type keyRowView struct {
 	KeyID    string  `json:"keyId" pattern:"^key_[0-9A-Za-z]{8}$" example:"key_8fQ2mZ0a"`
+	KeyName  string  `json:"keyName" doc:"As it is called now."`
 	Requests count   `json:"requests"`
 	Buckets  []count `json:"buckets" doc:"One number for each bucket of the range, zeros too."`
 }
@@ -175,7 +176,7 @@ func viewAccount(u *usage.AccountUsage, starts []time.Time) accountUsageView {
 	}
 	for i := range u.Keys {
 		k := &u.Keys[i]
-		v.Keys[i] = keyRowView{keyID(k.Key.ID), count(k.Requests), counts(k.Buckets)}
+		v.Keys[i] = keyRowView{keyID(k.Key.ID), k.Key.Name, count(k.Requests), counts(k.Buckets)}
 	}
 	return v
 }
