@@ -223,11 +223,11 @@ func TestAnAccountsUsageIsOneRowForEachVisibleKey(t *testing.T) {
 	const starts = `"starts":["2026-01-15T09:00:00.000Z","2026-01-15T10:00:00.000Z"],`
 	names := names{"ROOT": w.root, "STAGING": staging, "STRANGER": stranger}
 	golden(t, "root", w.root.do("GET", query, ""), `{"success":true,"data":{`+starts+`"requests":43,"buckets":[40,3],"keys":[
-		{"keyId":"ROOT","requests":40,"buckets":[40,0]},{"keyId":"STAGING","requests":3,"buckets":[0,3]}]},`+meta, names)
+		{"keyId":"ROOT","keyName":"Root key","requests":40,"buckets":[40,0]},{"keyId":"STAGING","keyName":"a","requests":3,"buckets":[0,3]}]},`+meta, names)
 	golden(t, "staging", staging.do("GET", query, ""), `{"success":true,"data":{`+starts+`"requests":3,"buckets":[0,3],"keys":[
-		{"keyId":"STAGING","requests":3,"buckets":[0,3]}]},`+meta, names)
+		{"keyId":"STAGING","keyName":"a","requests":3,"buckets":[0,3]}]},`+meta, names)
 	golden(t, "stranger", stranger.do("GET", query, ""), `{"success":true,"data":{`+starts+`"requests":900,"buckets":[0,900],"keys":[
-		{"keyId":"STRANGER","requests":900,"buckets":[0,900]}]},`+meta, names)
+		{"keyId":"STRANGER","keyName":"Root key","requests":900,"buckets":[0,900]}]},`+meta, names)
 }
 
 // A Lambda function may answer with 6 MB, of which what makes the body a JSON string is a
