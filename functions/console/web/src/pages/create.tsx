@@ -195,7 +195,7 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
         {account && account.keyCount >= account.keyLimit && !error && (
           <Note tone="warning">The account has {plural(account.keyCount, "key")}, which is all that its plan allows. Delete one first.</Note>
         )}
-        <TextField {...bind("name")} maxLength={100} hint="What uses the key, for example “Main website integration”." />
+        <TextField {...bind("name")} hint="What uses the key, for example “Main website integration”." />
         <Environments value={f.environment} onValue={set("environment")} among={seen} error={bad("environment")} />
         <PermissionPicker catalogue={catalogue} value={f.permissions} onValue={set("permissions")} mine={self.permissions} error={bad("permissions")} />
         {f.permissions.length === 0 && <p class="hint after">Without a permission the key can do nothing but ask about itself.</p>}
@@ -223,7 +223,7 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
         </div>
         <details class="more" open={more} onToggle={(e) => showMore(e.currentTarget.open)}>
           <summary>More options</summary>
-          <TextField {...bind("owner")} optional maxLength={100} hint="Who is responsible for the key: a person or a team." />
+          <TextField {...bind("owner")} optional hint="Who is responsible for the key: a person or a team." />
           <TextAreaField {...bind("networks")} optional
             hint={"Addresses or ranges that the key may be used from, such as 203.0.113.0/24, one a line. Empty: " + (self.networks.length ? "the same as the key that you signed in with." : "anywhere.")} />
           <div class="pair">

@@ -117,7 +117,7 @@ function FilterBar({ filters, choose }: { filters: Filters; choose: (change: Par
     }}>
       <div class="field search">
         <label for="search">Search</label>
-        <input id="search" type="search" placeholder="Name, owner or key" maxLength={100} spellcheck={false} autocomplete="off" value={search.value} onInput={(e) => search.type(e.currentTarget.value)} />
+        <input id="search" type="search" placeholder="Name, owner or key" maxLength={200} spellcheck={false} autocomplete="off" value={search.value} onInput={(e) => search.type(e.currentTarget.value)} />
       </div>
       <SelectField label="Environment" value={filters.environment} onValue={(v) => choose({ environment: v })}
         options={[any("All"), ...seen.map((e): [string, string] => [e, environmentName[e] ?? e])]} />
