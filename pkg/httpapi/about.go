@@ -15,13 +15,15 @@ type ownAccountView struct {
 	KeyLimit     count              `json:"keyLimit" doc:"How many the plan allows."`
 	Environments []keys.Environment `json:"environments" enum:"production,staging,development" doc:"Those whose keys the caller sees."`
 	Plans        []planView         `json:"plans" doc:"Plans that keys of this account can be on, the lowest first."`
+	DefaultPlan  string             `json:"defaultPlan" doc:"Plan of a key that is created without one." example:"free"`
 	CacheSeconds count              `json:"cacheSeconds" doc:"How long a policy may be kept: until then an unguarded route may not know of a change."`
 }
 
 type planView struct {
-	Name      string `json:"name" example:"free"`
-	RateLimit count  `json:"rateLimit" doc:"Requests in any 60 seconds of a key on this plan that names no limit; development keys have more."`
-	Keys      count  `json:"keys" doc:"How many keys an account on this plan may have."`
+	Name                 string `json:"name" example:"free"`
+	RateLimit            count  `json:"rateLimit" doc:"Requests in any 60 seconds of a key on this plan that names no limit; of a development key, developmentRateLimit."`
+	DevelopmentRateLimit count  `json:"developmentRateLimit"`
+	Keys                 count  `json:"keys" doc:"How many keys an account on this plan may have."`
 }
 
 func (a *api) account(c *call) (reply, error) {
@@ -31,10 +33,10 @@ func (a *api) account(c *call) (reply, error) {
 	}
 	v := ownAccountView{
 		AccountID: of.ID, Name: of.Name, Plan: of.Plan, KeyCount: count(of.Keys), KeyLimit: count(of.KeyLimit), Environments: of.Environments,
-		CacheSeconds: count(*a.cfg.Settings.AuthorizerCacheSeconds),
+		DefaultPlan: of.DefaultPlan, CacheSeconds: count(*a.cfg.Settings.AuthorizerCacheSeconds),
 	}
 	for _, p := range of.Plans {
-		v.Plans = append(v.Plans, planView{p.Name, count(p.RateLimit), count(p.Keys)})
+		v.Plans = append(v.Plans, planView{p.Name, count(p.RateLimit), count(p.DevelopmentRateLimit), count(p.Keys)})
 	}
 	return ok(http.StatusOK, v, nil, nil), nil
 }

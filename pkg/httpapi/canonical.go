@@ -52,6 +52,7 @@ func (a *api) listKeys(c *call) (reply, error) {
 		Permission:  c.query.Get("permission"),
 		Customer:    c.query.Get("customer"),
 		Text:        c.query.Get("search"),
+		IDText:      idText(c.query.Get("search")),
 		Sort:        sort,
 		Limit:       limit,
 		Cursor:      c.query.Get("cursor"),
@@ -64,6 +65,15 @@ func (a *api) listKeys(c *call) (reply, error) {
 		data[i] = a.view(&page.Keys[i], c.now)
 	}
 	return ok(http.StatusOK, data, listMeta{Total: page.Total, Next: page.Next}, nil), nil
+}
+
+// idText is what a search has of a key's id, if it begins as ids do here. Of "key" alone
+// every id would be found.
+func idText(search string) string {
+	if n := len(idPrefix); len(search) > n && strings.EqualFold(search[:n], idPrefix) {
+		return search[n:]
+	}
+	return ""
 }
 
 func (a *api) createKey(c *call) (reply, error) {

@@ -332,6 +332,15 @@ func TestListFiltersSortsAndPages(t *testing.T) {
 		}
 	}
 
+	root := w.root.do("GET", "/v1/api-keys?environment=production", "").want(200).object()["data"].([]any)[0].(map[string]any)["keyId"].(string)
+	for search, want := range map[string][]string{
+		root: {"Root key"}, "KEY_" + strings.ToLower(root[4:8]): {"Root key"}, root[4:]: {"Root key"}, "key_" + root[5:]: nil, "key_": nil,
+	} {
+		if d := cmp.Diff(want, names("?search="+search)); d != "" {
+			t.Errorf("a search for an id (-want +got):\n%s", d)
+		}
+	}
+
 	var seen []string
 	cursor := ""
 	for page := range 4 {

@@ -19,13 +19,15 @@ type AccountView struct {
 	KeyLimit     int           // how many it may have
 	Environments []Environment // those that the caller sees
 	Plans        []PlanView    // that its keys can have, from the lowest up to the account's own
+	DefaultPlan  string        // of a key that is made without one
 }
 
 // PlanView is one plan.
 type PlanView struct {
-	Name      string
-	RateLimit int // requests in any 60 seconds of a key on it; of development keys the settings' factor more
-	Keys      int // of an account on it
+	Name                 string
+	RateLimit            int // requests in any 60 seconds of a key on it
+	DevelopmentRateLimit int // of a development key
+	Keys                 int // of an account on it
 }
 
 // AccountOf describes the caller's account.
@@ -44,10 +46,12 @@ func (s *Service) AccountOf(ctx context.Context, c Caller) (AccountView, error) 
 	if err != nil {
 		return AccountView{}, err
 	}
-	v := AccountView{Account: account, Keys: int(n), KeyLimit: plan.Keys, Environments: c.Environments()}
+	v := AccountView{Account: account, Keys: int(n), KeyLimit: plan.Keys, Environments: c.Environments(), DefaultPlan: s.defaultPlan(&account)}
 	for name, p := range s.cfg.Settings.Plans {
 		if p.RateLimit <= plan.RateLimit {
-			v.Plans = append(v.Plans, PlanView{Name: name, RateLimit: p.RateLimit, Keys: p.Keys})
+			v.Plans = append(v.Plans, PlanView{
+				Name: name, RateLimit: s.planLimit(name, Production), DevelopmentRateLimit: s.planLimit(name, Development), Keys: p.Keys,
+			})
 		}
 	}
 	order.By(v.Plans, func(a, b PlanView) int {

@@ -23,7 +23,13 @@ func TestAccountOfSaysWhatThePlanGivesAndHowMuchIsUsed(t *testing.T) {
 	plans := w.Settings.Plans
 	want := keys.AccountView{
 		Account: w.account(), Keys: 2, KeyLimit: plans["pro"].Keys, Environments: keys.Environments(),
-		Plans: []keys.PlanView{{"free", plans["free"].RateLimit, plans["free"].Keys}, {"pro", plans["pro"].RateLimit, plans["pro"].Keys}},
+		DefaultPlan: w.Settings.DefaultPlan,
+	}
+	for _, name := range []string{"free", "pro"} {
+		p := plans[name]
+		want.Plans = append(want.Plans, keys.PlanView{
+			Name: name, RateLimit: p.RateLimit, DevelopmentRateLimit: p.RateLimit * w.Settings.DevelopmentFactor, Keys: p.Keys,
+		})
 	}
 	got, err := w.Service.AccountOf(ctx, w.root)
 	if err != nil {

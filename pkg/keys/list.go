@@ -20,6 +20,7 @@ type Query struct {
 	Permission  string // of the catalogue: keys that hold it, by name or by wildcard
 	Customer    string // keys that are confined to customers of which this is one
 	Text        string // part of name, owner, key id or mask, any case
+	IDText      string // with Text: or the start of the key id, any case; what clients put before ids is not of it
 	Sort        string // number (default), name, createdAt, expiresAt, lastUsed, environment, status; "-" in front: descending
 	Limit       int    // 1–1000; 0: unpaged, the first 1000
 	Cursor      string // Page.Next of the page before, with the same Query but Limit
@@ -148,7 +149,8 @@ func (q *Query) matches(k *Key, text string, now time.Time) bool {
 	// A mask shows the start of the key and then perhaps asterisks.
 	masked := strings.TrimRight(text, "*")
 	return strings.Contains(fold(k.Name), text) || strings.Contains(fold(k.Owner), text) ||
-		masked != "" && strings.Contains(fold(k.Secret.Prefix+"_"+string(k.ID)), masked)
+		masked != "" && strings.Contains(fold(k.Secret.Prefix+"_"+string(k.ID)), masked) ||
+		q.IDText != "" && strings.HasPrefix(fold(string(k.ID)), fold(q.IDText))
 }
 
 // fold makes texts that differ in case alone the same: each letter becomes the least of

@@ -84,7 +84,9 @@ export interface Account {
   keyCount: number;
   keyLimit: number;
   environments: Environment[];
-  plans: { name: string; rateLimit: number; keys: number }[];
+  plans: { name: string; rateLimit: number; developmentRateLimit: number; keys: number }[];
+  /** Of a key that is created without one. */
+  defaultPlan: string;
   cacheSeconds: number;
 }
 
