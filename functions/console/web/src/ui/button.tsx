@@ -1,7 +1,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icon";
-import { announce } from "./notices";
+import { announce } from "./announce";
 
 type Variant = "primary" | "danger" | "quiet";
 

@@ -3,7 +3,8 @@ export { CheckboxField, ErrorSummary, SelectField, TextAreaField, TextField, typ
 export { Confirm, Dialog } from "./dialog";
 export { EnvironmentTag, StatusMark, Tag } from "./marks";
 export { Empty, Failure, Loading, Note } from "./states";
-export { announce, Announcer, notify, Notices } from "./notices";
+export { announce, Announcer } from "./announce";
+export { notify, Notices } from "./notices";
 export { Time } from "./time";
 export { Icon, type IconName } from "./icon";
 export { Page, Section } from "./page";

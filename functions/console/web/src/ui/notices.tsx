@@ -3,25 +3,10 @@
 import { useEffect, useState } from "preact/hooks";
 import { Button } from "./button";
 
-let say: (text: string) => void = () => {};
 let add: (text: string) => void = () => {};
-
-/** Tells screen readers alone. */
-export const announce = (text: string) => say(text);
 
 /** Tells everybody. */
 export const notify = (text: string) => add(text);
-
-export function Announcer() {
-  const [text, set] = useState("");
-  useEffect(() => {
-    say = (t) => {
-      set("");
-      setTimeout(() => set(t), 50); // the same text twice is two announcements
-    };
-  }, []);
-  return <div class="hidden" role="status" aria-live="polite">{text}</div>;
-}
 
 const shownMs = 12_000;
 
