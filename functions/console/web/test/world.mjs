@@ -249,6 +249,16 @@ export class Visitor {
     return this.page.getByRole("dialog", { name });
   }
 
+  /** Everything that the page reads is there. */
+  async settled() {
+    await this.page.waitForTimeout(50);
+    await this.page.waitForFunction(() => {
+      const busy = document.querySelector(".loading, .spinner, [aria-busy=true]") || !document.querySelector("h1");
+      window.calm = busy ? 0 : (window.calm ?? 0) + 1;
+      return window.calm > 3;
+    }, undefined, { polling: 30 });
+  }
+
   /** No rule of axe-core is broken by what is on the screen. */
   async accessible(what) {
     // By evaluate, since the page's policy forbids to load it as a script.
@@ -260,14 +270,16 @@ export class Visitor {
     assert.deepEqual(broken, [], `axe-core on ${what}`);
   }
 
-  /** The page itself never scrolls sideways. */
+  /** Neither the page nor a dialog scrolls sideways. */
   async fits(what) {
-    const { wide, screen, who } = await this.page.evaluate(() => {
-      const e = document.scrollingElement;
-      const out = [...document.querySelectorAll("main *, header *, nav *")].filter((n) => n.getBoundingClientRect().right > e.clientWidth + 1).slice(0, 3);
-      return { wide: e.scrollWidth, screen: e.clientWidth, who: out.map((n) => n.tagName + "." + n.className).join(", ") };
-    });
-    assert.ok(wide <= screen, `${what} is ${wide} px wide on a screen of ${screen}: ${who}`);
+    const wide = await this.page.evaluate(() => [document.scrollingElement, ...document.querySelectorAll("dialog[open]")]
+      .filter((e) => e.scrollWidth > e.clientWidth)
+      .map((e) => {
+        const right = e.getBoundingClientRect().left + e.clientWidth;
+        const out = [...e.querySelectorAll("*")].filter((n) => n.getBoundingClientRect().right > right + 1 && !n.closest(".table, .hidden")).slice(0, 3);
+        return `${e.tagName}: ${e.scrollWidth} px on ${e.clientWidth}, for ${out.map((n) => n.tagName + "." + n.className).join(", ")}`;
+      }));
+    assert.deepEqual(wide, [], what);
   }
 }
 
