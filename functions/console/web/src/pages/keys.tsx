@@ -184,7 +184,6 @@ function Table({ list, busy, sort, choose }: { list: List; busy: boolean; sort: 
         <thead>
           <tr>
             <Head name="name" {...sorted}>Name</Head>
-            <th scope="col">Key</th>
             <Head name="environment" {...sorted}>Environment</Head>
             <Head name="status" {...sorted}>Status</Head>
             <th scope="col">Permissions</th>
@@ -223,18 +222,17 @@ function Row({ k, starts, values, failed }: { k: Key; starts: Instant[] | undefi
     <tr>
       <th scope="row">
         <span class="name">
-          <a class="wrap" title={k.name} href={href("keys/" + encodeURIComponent(k.keyId))}>{k.name}</a>
+          <a dir="auto" title={k.name} href={href("keys/" + encodeURIComponent(k.keyId))}>{k.name}</a>
           {k.isPrimary && <Tag tone="accent"><Icon name="star" size={12} /> Primary</Tag>}
           {k.canary && <Tag tone="warning">Canary</Tag>}
         </span>
-        {k.owner && <span class="second wrap">{k.owner}</span>}
+        <span class="second"><code class="nowrap">{k.keyPrefix}</code>{k.owner && <span class="owner" title={k.owner}>{k.owner}</span>}</span>
       </th>
-      <td data-label="Key"><code class="nowrap">{k.keyPrefix}</code></td>
       <td data-label="Environment"><EnvironmentTag environment={k.environment} /></td>
       <td data-label="Status">
         <span>
           <StatusMark status={k.status} />
-          {k.status === "scheduled" && k.notBefore && <span class="second">from {date(k.notBefore)}</span>}
+          {k.status === "scheduled" && k.notBefore && <span class="second">from <span class="nowrap">{date(k.notBefore)}</span></span>}
         </span>
       </td>
       <td data-label="Permissions"><Permissions k={k} /></td>

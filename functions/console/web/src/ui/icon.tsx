@@ -1,6 +1,6 @@
 // Icons are decoration: a name for people stands beside each, or on the button around it.
 const shapes = {
-  key: <path d="M10.5 5.5a3.5 3.5 0 1 0-3.4 4.4L8 11h1.5v1.5H11V14h2.5v-2.4L9.9 8a3.5 3.5 0 0 0 .6-2.5ZM6 5h.01" />,
+  key: <path d="M5 14a3.25 3.25 0 1 0 0-6.5A3.25 3.25 0 0 0 5 14ZM7.4 8.4 14 1.8M10.6 5.2l2 2M12.8 3l1.7 1.7" />,
   log: <path d="M3 4h10M3 8h10M3 12h6" />,
   bell: <path d="M4 11V7.5a4 4 0 0 1 8 0V11l1 1.5H3L4 11ZM6.5 14h3" />,
   chart: <path d="M3 13V8M7 13V3M11 13V6M2 14.5h12" />,
