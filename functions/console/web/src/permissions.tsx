@@ -43,8 +43,8 @@ export function PermissionPicker({ catalogue, value, onValue, mine, error }: Pic
     const chosen = value.includes(name);
     const covered = !chosen && holds(value, name);
     return (
-      <CheckboxField key={name} label={label} checked={chosen || covered} disabled={covered || (!chosen && !may(name))}
-        hint={hint} onValue={(on) => toggle(name, on)} />
+      <CheckboxField key={name} label={covered ? <>{label} <span class="included">included</span></> : label} checked={chosen || covered} disabled={covered || (!chosen && !may(name))}
+        hint={hint ?? (chosen && name.endsWith(":*") ? "Also what is added to it later" : undefined)} onValue={(on) => toggle(name, on)} />
     );
   };
   // What manages keys comes last, set apart: it is more than any use of the API.

@@ -22,11 +22,12 @@ interface Form extends Draft {
   /** "": never. "date": at the end of expirationTs, which is a day here. */
   expirationDays: "" | "30" | "90" | "365" | "date";
   isPrimary: boolean;
+  canary: boolean;
 }
 
 const empty = (): Form => ({
   name: "", environment: session()?.environment ?? "production", permissions: [], customers: [], plan: "", rateLimit: "", expirationDays: "365", expirationTs: "",
-  owner: "", networks: "", hour: "", day: "", quota: "", refillDay: "1", notBefore: "", isPrimary: false,
+  owner: "", networks: "", hour: "", day: "", quota: "", refillDay: "1", notBefore: "", isPrimary: false, canary: false,
 });
 
 const expirations: [Form["expirationDays"], string][] = [["", "Never"], ["30", "30 days"], ["90", "90 days"], ["365", "365 days"], ["date", "On a date…"]];
@@ -34,7 +35,7 @@ const expirations: [Form["expirationDays"], string][] = [["", "Never"], ["30", "
 const labels: Record<keyof Form, string> = {
   name: "Name", environment: "Environment", permissions: "Permissions", customers: "Customers", plan: "Plan", rateLimit: "Rate limit",
   expirationDays: "Expiration", expirationTs: "Expiration date", owner: "Owner", networks: "Networks", hour: "Hourly limit", day: "Daily limit",
-  quota: "Monthly quota", refillDay: "Refill day", notBefore: "Works from", isPrimary: "The primary mark",
+  quota: "Monthly quota", refillDay: "Refill day", notBefore: "Works from", isPrimary: "The primary mark", canary: "The decoy",
 };
 
 const about: Record<Environment, string> = {
@@ -62,31 +63,35 @@ function dayFromNow(days: number): string {
 function check(f: Form): Faults {
   const bad: Faults = {};
   if (!f.name.trim()) bad.name = "is needed: say what the key is for";
-  for (const field of ["rateLimit", "hour", "day", "quota", "refillDay"] as const) {
+  for (const field of f.canary ? [] : ["rateLimit", "hour", "day", "quota", "refillDay"] as const) {
     if (f[field].trim() && !/^[1-9]\d{0,14}$/.test(f[field].trim())) bad[field] = "must be a whole number of 1 or more, in digits";
   }
   if (f.expirationDays === "date" && !endOfDay(f.expirationTs)) bad.expirationTs = f.expirationTs ? "must be a day of the next 365" : "is needed";
-  if (f.notBefore && !instantOf(f.notBefore)) bad.notBefore = "must be within the next 365 days";
+  if (!f.canary && f.notBefore && !instantOf(f.notBefore)) bad.notBefore = "must be within the next 365 days";
   return bad;
 }
 
-/** The request for what was filled in. */
-function bodyOf(f: Form, plan: string | undefined): Patch {
+/** The request for what was filled in; of a decoy, what it can have. */
+function bodyOf(f: Form): Patch {
   const limits = (["hour", "day"] as const).filter((w) => f[w].trim()).map((window) => ({ window, requests: Number(f[window]) }));
   const networks = listed(f.networks);
-  return {
+  const both = {
     name: f.name.trim(),
+    environment: f.environment,
+    ...(f.owner.trim() && { owner: f.owner.trim() }),
+    ...(f.expirationDays === "date" ? { expirationTs: endOfDay(f.expirationTs) } : f.expirationDays && { expirationDays: Number(f.expirationDays) }),
+  };
+  if (f.canary) return { ...both, ...{ canary: true } };
+  return {
+    ...both,
     permissions: f.permissions,
-    ...{ environment: f.environment },
     ...(f.customers.length && { customers: f.customers }),
     ...(networks.length && { networks }),
-    ...(f.owner.trim() && { owner: f.owner.trim() }),
-    ...(plan && { plan }),
+    ...(f.plan && { plan: f.plan }),
     ...(f.rateLimit.trim() && { rateLimit: Number(f.rateLimit) }),
     ...(limits.length && { limits }),
     ...(f.quota.trim() && { quota: { requests: Number(f.quota), refillDay: Number(f.refillDay) || 1 } }),
     ...(f.notBefore && { notBefore: instantOf(f.notBefore) }),
-    ...(f.expirationDays === "date" ? { expirationTs: endOfDay(f.expirationTs) } : f.expirationDays && { expirationDays: Number(f.expirationDays) }),
     ...(f.isPrimary && f.environment === "production" && { isPrimary: true }),
   };
 }
@@ -143,13 +148,13 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
 
   const set = <K extends keyof Form>(field: K) => (value: Form[K]) => setForm((old) => ({ ...old, [field]: value }));
   const plans = account?.plans ?? [];
-  const plan = plans.find((p) => p.name === f.plan) ?? plans[0];
+  const plan = plans.find((p) => p.name === (f.plan || account?.defaultPlan));
 
   const create = useAction(async () => {
     const bad = check(f);
     setFaults(bad);
     if (Object.keys(bad).length) throw new ApiError(400, "validation_failed", "");
-    const body = bodyOf(f, plan?.name), text = JSON.stringify(body);
+    const body = bodyOf(f), text = JSON.stringify(body);
     if (attempt.current.text !== text) attempt.current = { text, key: crypto.randomUUID() };
     try {
       setIssued((await call<IssuedKey>("POST", "/v1/api-keys", { body, idempotencyKey: attempt.current.key })).data);
@@ -170,7 +175,7 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
     const fault = faults[field];
     return fault && (/^(must|is|can|go)/.test(fault) ? `${labels[field]} ${fault}.` : fault);
   };
-  const bind = (field: Exclude<keyof Form, "permissions" | "customers" | "isPrimary" | "environment" | "plan" | "expirationDays">) =>
+  const bind = (field: Exclude<keyof Form, "permissions" | "customers" | "isPrimary" | "canary" | "environment" | "plan" | "expirationDays">) =>
     ({ label: labels[field], value: f[field], onValue: set(field), error: bad(field) });
   useEffect(() => {
     if (!error || !atFault) return;
@@ -182,7 +187,8 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
   const seen = account?.environments ?? [f.environment];
   const managing = f.permissions.filter((p) => resourceOf(p) === "api_keys");
   const ends = endOfDay(f.expirationTs), starts = instantOf(f.notBefore);
-  const most = plans[plans.length - 1]?.rateLimit;
+  const rateOf = (p: Account["plans"][number]) => (f.environment === "development" ? p.developmentRateLimit : p.rateLimit);
+  const last = plans[plans.length - 1];
   return (
     <>
       <form ref={form} class="card narrow create" noValidate onSubmit={(e) => {
@@ -197,22 +203,26 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
         )}
         <TextField {...bind("name")} hint="What uses the key, for example “Main website integration”." />
         <Environments value={f.environment} onValue={set("environment")} among={seen} error={bad("environment")} />
-        <PermissionPicker catalogue={catalogue} value={f.permissions} onValue={set("permissions")} mine={self.permissions} error={bad("permissions")} />
-        {f.permissions.length === 0 && <p class="hint after">Without a permission the key can do nothing but ask about itself.</p>}
-        {managing.length > 0 && (
-          <Note tone="warning">
-            <strong>This key manages API keys.</strong>{" "}
-            {holds(managing, "api_keys:write") ? "Whoever has it can create, change and revoke other keys, up to what it may do itself." : "Whoever has it can see the account’s other keys, though never their secrets."}
-          </Note>
-        )}
-        <CustomersField value={f.customers} onValue={set("customers")} error={bad("customers")}
-          hint={self.customers.length ? "Empty: the same customers as the key that you signed in with." : "Ids of the customers that the key is confined to. Empty: every customer."} />
-        <div class="pair">
-          {plans.length > 1 && plan && (
-            <SelectField label="Plan" value={plan.name} onValue={set("plan")} error={bad("plan")} options={plans.map((p) => [p.name, `${p.name}: ${number(p.rateLimit)} a minute`])} />
+        {f.canary ? (
+          <Note tone="warning"><strong>A decoy:</strong> this key never works. Leave it where only an intruder looks; whoever presents it raises the alert “Canary key was used”. That cannot be changed later.</Note>
+        ) : <>
+          <PermissionPicker catalogue={catalogue} value={f.permissions} onValue={set("permissions")} mine={self.permissions} error={bad("permissions")} />
+          {f.permissions.length === 0 && <p class="hint after">Without a permission the key can do nothing but ask about itself.</p>}
+          {managing.length > 0 && (
+            <Note tone="warning">
+              <strong>This key manages API keys.</strong>{" "}
+              {holds(managing, "api_keys:write") ? "Whoever has it can create, change and revoke other keys, up to what it may do itself." : "Whoever has it can see the account’s other keys, though never their secrets."}
+            </Note>
           )}
-          <TextField {...bind("rateLimit")} optional inputMode="numeric" hint={rateHint(f.environment, plan?.rateLimit, most)} />
-        </div>
+          <CustomersField value={f.customers} onValue={set("customers")} error={bad("customers")}
+            hint={self.customers.length ? "Empty: the same customers as the key that you signed in with." : "Ids of the customers that the key is confined to. Empty: every customer."} />
+          <div class="pair">
+            {plans.length > 1 && plan && (
+              <SelectField label="Plan" value={plan.name} onValue={set("plan")} error={bad("plan")} options={plans.map((p) => [p.name, `${p.name}: ${number(rateOf(p))} a minute`])} />
+            )}
+            <TextField {...bind("rateLimit")} optional inputMode="numeric" hint={rateHint(plan && rateOf(plan), last && rateOf(last))} />
+          </div>
+        </>}
         <div class="pair">
           <SelectField label="Expiration" value={f.expirationDays} onValue={set("expirationDays")} options={expirations} error={bad("expirationDays")}
             hint={!f.expirationDays ? "The key works until it is revoked or deleted." : f.expirationDays === "date" ? undefined : `Until ${date(new Date(Date.now() + Number(f.expirationDays) * dayMs).toISOString())}.`} />
@@ -224,20 +234,23 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
         <details class="more" open={more} onToggle={(e) => showMore(e.currentTarget.open)}>
           <summary>More options</summary>
           <TextField {...bind("owner")} optional hint="Who is responsible for the key: a person or a team." />
-          <TextAreaField {...bind("networks")} optional
-            hint={"Addresses or ranges that the key may be used from, such as 203.0.113.0/24, one a line. Empty: " + (self.networks.length ? "the same as the key that you signed in with." : "anywhere.")} />
-          <div class="pair">
-            <TextField {...bind("hour")} optional inputMode="numeric" hint="Requests in any 60 minutes." />
-            <TextField {...bind("day")} optional inputMode="numeric" hint="Requests in any 24 hours." />
-          </div>
-          <div class="pair">
-            <TextField {...bind("quota")} optional inputMode="numeric" hint="Requests in a calendar month." />
-            {f.quota && <TextField {...bind("refillDay")} inputMode="numeric" hint="When the month begins: day 1 to 28, at 00:00 UTC." />}
-          </div>
-          <TextField {...bind("notBefore")} optional type="datetime-local"
-            hint={starts ? `${exactTime(starts)} (${utc(starts)}).` : "When the key begins to work. Empty: at once."} />
-          {f.environment === "production" && <CheckboxField label="Make it the primary key" checked={f.isPrimary} onValue={set("isPrimary")} hint="It takes the mark from the present primary key." />}
-          {faults.isPrimary && <p class="error">{bad("isPrimary")}</p>}
+          {!f.canary && <>
+            <TextAreaField {...bind("networks")} optional
+              hint={"Addresses or ranges that the key may be used from, such as 203.0.113.0/24, one a line. Empty: " + (self.networks.length ? "the same as the key that you signed in with." : "anywhere.")} />
+            <div class="pair">
+              <TextField {...bind("hour")} optional inputMode="numeric" hint="Requests in any 60 minutes." />
+              <TextField {...bind("day")} optional inputMode="numeric" hint="Requests in any 24 hours." />
+            </div>
+            <div class="pair">
+              <TextField {...bind("quota")} optional inputMode="numeric" hint="Requests in a calendar month." />
+              {f.quota && <TextField {...bind("refillDay")} inputMode="numeric" hint="When the month begins: day 1 to 28, at 00:00 UTC." />}
+            </div>
+            <TextField {...bind("notBefore")} optional type="datetime-local"
+              hint={starts ? `${exactTime(starts)} (${utc(starts)}).` : "When the key begins to work. Empty: at once."} />
+            {f.environment === "production" && <CheckboxField label="Make it the primary key" checked={f.isPrimary} onValue={set("isPrimary")} hint="It takes the mark from the present primary key." />}
+            {faults.isPrimary && <p class="error">{bad("isPrimary")}</p>}
+          </>}
+          <CheckboxField label="Make it a decoy (canary)" checked={f.canary} onValue={set("canary")} hint="It never works, and raises an alert when somebody tries it." />
         </details>
         <div class="actions">
           <LinkButton href={href("keys")}>Cancel</LinkButton>
@@ -254,9 +267,8 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
 
 const inMore: (keyof Form)[] = ["owner", "networks", "hour", "day", "quota", "refillDay", "notBefore", "isPrimary"];
 
-function rateHint(environment: Environment, limit: number | undefined, most: number | undefined): string {
+function rateHint(limit: number | undefined, most: number | undefined): string {
   if (limit === undefined) return "Requests in any 60 seconds. Empty: what the plan allows.";
-  if (environment === "development") return `Requests in any 60 seconds. Empty: what the plan allows in development, ${number(limit)} or more.`;
   return `Requests in any 60 seconds. Empty: the plan’s ${number(limit)}.` + (most ? ` At most ${number(most)}.` : "");
 }
 

@@ -8,4 +8,5 @@ export { notify, Notices } from "./notices";
 export { Time } from "./time";
 export { Icon, type IconName } from "./icon";
 export { Page, Section } from "./page";
+export { WhenSeen } from "./whenseen";
 export { Pager } from "./pager";

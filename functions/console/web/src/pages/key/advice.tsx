@@ -50,11 +50,12 @@ function Told({ advice: a, ...props }: KeyProps & { advice: Advice }) {
       {!a.patch && !a.conclusive && !due.includes("revoke") && (
         <p class="muted">Observed {a.observedSince ? <>since <Time at={a.observedSince} /></> : "not yet"}; what is said here is conclusive after 90 days.</p>
       )}
-      {held.length > 0 && (
+      {held.length > 0 && <>
+        <h3>Permissions held</h3>
         <div class="table" tabIndex={0} role="region" aria-label="Permissions held">
           <table class="cards">
             <caption class="hidden">Permissions held and when they were last used</caption>
-            <thead><tr><th scope="col">Permission held</th><th scope="col">Last used</th><th scope="col">Used of it</th></tr></thead>
+            <thead><tr><th scope="col">Permission</th><th scope="col">Last used</th><th scope="col">Used of it</th></tr></thead>
             <tbody>
               {held.map((p) => (
                 <tr key={p.permission}>
@@ -66,7 +67,7 @@ function Told({ advice: a, ...props }: KeyProps & { advice: Advice }) {
             </tbody>
           </table>
         </div>
-      )}
+      </>}
       {narrowing && a.patch && <Narrow {...props} patch={a.patch} onClose={() => narrow(false)} />}
     </>
   );

@@ -4,15 +4,17 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../../api";
 import { useQuery } from "../../query";
+import { resourceOf } from "../../permissions";
 import { href } from "../../router";
 import type { Instant, Key, ListMeta } from "../../types";
-import { Empty, EnvironmentTag, Failure, Icon, LinkButton, Loading, Note, Page, StatusMark, Tag, Time } from "../../ui";
+import { Empty, EnvironmentTag, Failure, Icon, LinkButton, Loading, Note, Page, StatusMark, Tag, Time, WhenSeen } from "../../ui";
 import { Actions } from "./actions";
 import { AdviceSection } from "./advice";
 import { AuditSection } from "./audit";
 import { Facts } from "./facts";
 import { Grace } from "./grace";
 import { RequestsSection } from "./requests";
+import { SessionsSection } from "./sessions";
 import { SimulateSection } from "./simulate";
 import { UsageSection } from "./usage";
 import "./key.css";
@@ -72,9 +74,10 @@ function Details({ k, set, reload, failure }: DetailsProps) {
       <Facts k={k} />
       <UsageSection k={k} />
       {!deleted && !k.canary && <AdviceSection k={k} set={set} reload={reload} />}
+      {!deleted && k.permissions.some((p) => resourceOf(p) === "api_keys") && <SessionsSection k={k} />}
       <AuditSection k={k} />
       {!deleted && <SimulateSection k={k} />}
-      <RequestsSection k={k} />
+      <WhenSeen title="Requests"><RequestsSection k={k} /></WhenSeen>
     </Page>
   );
 }

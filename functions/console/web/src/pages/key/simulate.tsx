@@ -4,8 +4,8 @@ import { useId, useState } from "preact/hooks";
 import { call } from "../../api";
 import { environmentName, number, plural } from "../../format";
 import { permissionLabel } from "../../permissions";
-import { useAction } from "../../query";
-import { useCatalogue, useRoutes } from "../../store";
+import { useAction, useQuery } from "../../query";
+import { routes as allRoutes, useCatalogue } from "../../store";
 import { type Environment, type Key, type Simulation, environments } from "../../types";
 import { Button, ErrorSummary, Note, Section, SelectField, TextField, Time } from "../../ui";
 import { refusedText } from "../../words";
@@ -14,7 +14,8 @@ import { keyPath } from "./change";
 const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 export function SimulateSection({ k }: { k: Key }) {
-  const routes = (useRoutes().data ?? []).filter((r) => !r.public);
+  const [asked, askFor] = useState(false);
+  const routes = (useQuery(asked ? "routes" : null, allRoutes).data ?? []).filter((r) => !r.public);
   const list = useId();
   const [method, setMethod] = useState("GET");
   const [path, setPath] = useState("");
@@ -30,7 +31,7 @@ export function SimulateSection({ k }: { k: Key }) {
   return (
     <Section title="Simulate">
       <p class="muted">Would a request with this key be let through? Nothing is sent and nothing is counted.</p>
-      <form class="simulate" onSubmit={(e) => {
+      <form class="simulate" onFocusCapture={() => askFor(true)} onSubmit={(e) => {
         e.preventDefault();
         void ask.run();
       }}>

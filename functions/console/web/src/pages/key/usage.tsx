@@ -65,20 +65,23 @@ function PermissionsUsed({ usage }: { usage: KeyUsage }) {
   const list = usage.permissions ?? [];
   if (list.length === 0) return null;
   return (
-    <div class="table" tabIndex={0} role="region" aria-label="Permissions used">
-      <table class="cards">
-        <caption class="hidden">Permissions used</caption>
-        <thead><tr><th scope="col">Permission used</th><th scope="col" class="number">Requests</th><th scope="col">Last used</th></tr></thead>
-        <tbody>
-          {list.map((p) => (
-            <tr key={p.permission}>
-              <th scope="row">{permissionLabel(catalogue, p.permission)}</th>
-              <td class="number" data-label="Requests">{number(p.requests)}</td>
-              <td data-label="Last used"><Time at={p.lastUsed} relative otherwise="Only refused" /></td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <>
+      <h3>Permissions used</h3>
+      <div class="table" tabIndex={0} role="region" aria-label="Permissions used">
+        <table class="cards">
+          <caption class="hidden">Permissions used</caption>
+          <thead><tr><th scope="col">Permission</th><th scope="col" class="number">Requests</th><th scope="col">Last used</th></tr></thead>
+          <tbody>
+            {list.map((p) => (
+              <tr key={p.permission}>
+                <th scope="row">{permissionLabel(catalogue, p.permission)}</th>
+                <td class="number" data-label="Requests">{number(p.requests)}</td>
+                <td data-label="Last used"><Time at={p.lastUsed} relative otherwise="Only refused" /></td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
   );
 }
