@@ -30,6 +30,10 @@
 //	late_accept      an unguarded route let a key in when a change that forbids   hour
 //	                 it had to be in force everywhere
 //
+// What a session did (package keys) is told of its parent, and counts with what that did: it
+// is the parent's holder who can do something about it, and a session is gone by the time
+// that somebody looks. The alert's data name the session.
+//
 // A window is shown as its start: of an hour or a day (UTC) its first moment; of an
 // expiry, a last use or a secret the moment from which the rule held. So alerts that are
 // ordered by their windows are ordered by when they came to be.

@@ -53,9 +53,9 @@ func spates(f *usage.Facts) []spate {
 			continue
 		}
 		keySpates.add(r, Alert{
-			AccountID: r.AccountID, Environment: r.Environment, KeyID: r.KeyID, Kind: KeyFailures, Subject: string(r.KeyID),
-			Text: shown(r.KeyID) + " was answered 401 or 403 " + often, Data: figures(),
-		}, "key#"+string(r.KeyID))
+			AccountID: r.AccountID, Environment: r.Environment, KeyID: r.Holder(), Kind: KeyFailures, Subject: string(r.Holder()),
+			Text: shown(r.Holder()) + " was answered 401 or 403 " + often, Data: figures(),
+		}, "key#"+string(r.Holder()))
 		sourceSpates.addSource(r, r.AccountID) // the guard's refusals and the policy's; the authorizer's have no source yet
 	}
 	for i := range f.Joined {

@@ -20,7 +20,8 @@ import (
 // The rule goes by the key as it is after the request, so it needs no history: had its
 // verdict not moved since a bound before the request, and does it refuse the request, and
 // did it a bound before too, then no policy from a better time could still be believed. A
-// key that was changed since is given the benefit of the doubt.
+// key that was changed since is given the benefit of the doubt, and so is a session whose
+// item is gone: it may go as soon as the session has expired, and lines may come later.
 
 // lateSlack is for clocks that differ, and for the time from VerdictAt, when a change is
 // decided, to its commit.
@@ -45,7 +46,7 @@ func (w *Watcher) lateAccepts(ctx context.Context, f *usage.Facts) (list []Alert
 		if err != nil {
 			return nil, err
 		}
-		if l.gone || late(&l.key, r, w.cfg.Bound+lateSlack) {
+		if l.gone && r.Parent == "" || late(&l.key, r, w.cfg.Bound+lateSlack) {
 			data := map[string]string{"at": shownTime(r.Time), "requestId": r.RequestID}
 			if !l.gone {
 				data["changedAt"] = shownTime(l.key.VerdictAt)

@@ -15,12 +15,9 @@ import (
 // than a window of the limit.
 func limits(f *usage.Facts) (list []Alert) {
 	for _, n := range f.Near {
-		list = append(list, Alert{
-			AccountID: n.AccountID, Environment: n.Environment, KeyID: n.KeyID, Kind: NearLimit, Subject: string(n.KeyID),
-			Window: hourOf(n.Time),
-			Text:   fmt.Sprintf("%s has used 80 %% or more of its limit of %d requests a minute.", shown(n.KeyID), n.Limit),
-			Data:   map[string]string{"limit": strconv.Itoa(n.Limit), "at": shownTime(n.Time)},
-		})
+		r := usage.Request{KeyID: n.KeyID, Parent: n.Parent, AccountID: n.AccountID, Environment: n.Environment}
+		list = append(list, ofRequest(&r, NearLimit, hourOf(n.Time), fmt.Sprintf("has used 80 %% or more of its limit of %d requests a minute.", n.Limit),
+			map[string]string{"limit": strconv.Itoa(n.Limit), "at": shownTime(n.Time)}))
 	}
 	for i := range f.Requests {
 		if r := &f.Requests[i]; r.Refused == logline.ReasonLimit {
@@ -35,11 +32,17 @@ func hourOf(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) }
 
 func dayOf(t time.Time) time.Time { return usage.DayOf(t).Start() }
 
-// ofRequest is an alert about the key of a request.
+// ofRequest is an alert about the key of a request, of a session about its parent, with the
+// session's id in data.
 func ofRequest(r *usage.Request, kind Kind, window time.Time, text string, data map[string]string) Alert {
+	of := r.Holder()
+	who := shown(of)
+	if r.Parent != "" {
+		who, data["sessionId"] = who+", by a session,", keyIDPrefix+string(r.KeyID)
+	}
 	return Alert{
-		AccountID: r.AccountID, Environment: r.Environment, KeyID: r.KeyID, Kind: kind, Subject: string(r.KeyID),
-		Window: window, Text: shown(r.KeyID) + " " + text, Data: data,
+		AccountID: r.AccountID, Environment: r.Environment, KeyID: of, Kind: kind, Subject: string(of),
+		Window: window, Text: who + " " + text, Data: data,
 	}
 }
 

@@ -29,13 +29,14 @@ func newNetworks(f *usage.Facts) (list []Alert) {
 		if network == "" || r.Status == 401 { // refused by the authorizer, or with a dead secret
 			continue
 		}
-		if before, ok := f.Before[r.KeyID]; !ok || !isNew(&before, network, r.Time) || told[r.KeyID][network] || len(told[r.KeyID]) >= usage.MaxNetworks {
+		of := r.Holder()
+		if before, ok := f.Before[of]; !ok || !isNew(&before, network, r.Time) || told[of][network] || len(told[of]) >= usage.MaxNetworks {
 			continue
 		}
-		if told[r.KeyID] == nil {
-			told[r.KeyID] = map[string]bool{}
+		if told[of] == nil {
+			told[of] = map[string]bool{}
 		}
-		told[r.KeyID][network] = true
+		told[of][network] = true
 		a := ofRequest(r, NewNetwork, dayOf(r.Time), "was used from "+network+", where it was not used from before.",
 			map[string]string{"network": network, sourceIP: address(r.SourceIP), "at": shownTime(r.Time)})
 		a.Subject = network

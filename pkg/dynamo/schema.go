@@ -54,9 +54,9 @@
 //	             dw du dt d0…d25       and of the day
 //	             mp mu                 and the month: day on which its period began, its count
 //	             n lu                  requests in all, time of the last one
-//	row          key env rid           of both lines; its time and its id are in the sort key
-//	             gen parent met path   of the access log's line
-//	             perm st ms ip ua
+//	row          key parent env rid    of both lines; its time and its id are in the sort key
+//	             gen met path perm     of the access log's line
+//	             st ms ip ua
 //	             why                   of the refusal's line
 //	             ba br ttl             the batches that put what is of the one and of the other
 //	day          <h>                   requests in that hour, 0…23
@@ -67,7 +67,8 @@
 //	profile      acct first lu crowded version
 //	             refused               time of the last refusal
 //	             perms{} gens{} nets{} times of last use
-//	waiting line rid at key acct env gen why     of the refusal
+//	waiting line rid at key parent acct env      of the refusal
+//	             gen why
 //	             met path perm st ms ip ua       of the access log's line
 //	             ha hr ttl             which of the two have come
 //	mark         ttl

@@ -43,7 +43,6 @@ func (u *Usage) recordHalf(ctx context.Context, batch usage.Batch, row *usage.Ro
 	if row.Half == usage.AccessHalf {
 		putAccess(state, r)
 		putInt(state, attrGen, r.Generation)
-		putText(state, attrParent, string(r.Parent))
 		putText(state, attrRowRefused, r.Refused)
 	} else {
 		// What both lines say is the access line's to say, in whatever order they come.
@@ -76,6 +75,7 @@ func (u *Usage) recordHalf(ctx context.Context, batch usage.Batch, row *usage.Ro
 // putShared adds what both lines of a request say.
 func putShared(it item, r *usage.Request) {
 	putText(it, attrKey, string(r.KeyID))
+	putText(it, attrParent, string(r.Parent))
 	putText(it, attrEnv, string(r.Environment))
 	putText(it, attrRowRequestID, r.RequestID)
 }

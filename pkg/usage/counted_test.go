@@ -152,7 +152,7 @@ func reference(list []sent) usagetest.Tables {
 		fromAccess := full
 		fromAccess.KeyID, fromAccess.AccountID, fromAccess.Environment, fromAccess.Generation, fromAccess.Parent, fromAccess.Refused = "", "", "", 0, "", ""
 		fromRefusal := usage.Request{
-			ID: full.ID, RequestID: full.RequestID, Time: full.Time, KeyID: id, AccountID: full.AccountID, Environment: full.Environment,
+			ID: full.ID, RequestID: full.RequestID, Time: full.Time, KeyID: id, Parent: full.Parent, AccountID: full.AccountID, Environment: full.Environment,
 			Status: 401, Refused: s.reason,
 		}
 		withKey := false
@@ -163,7 +163,7 @@ func reference(list []sent) usagetest.Tables {
 			t.Waiting[full.ID] = usagetest.Waiting{Access: &fromAccess}
 			continue
 		case refused:
-			full.Generation, full.Parent = 0, ""
+			full.Generation = 0
 			t.Requests[full.ID] = full
 			t.Waiting[full.ID] = usagetest.Waiting{Access: &fromAccess, Refusal: &fromRefusal}
 		case refusalOnly:
@@ -195,13 +195,22 @@ func reference(list []sent) usagetest.Tables {
 			}
 		}
 		t.Counts[id][day] = c
-		sum := t.Totals[id]
-		sum.Requests++
-		if withKey && s.to.guarded && (s.fate == answered || s.fate == broken) {
-			sum.Admitted++
+		session := s.key.Parent != ""
+		if !session {
+			sum := t.Totals[id]
+			sum.Requests++
+			if withKey && s.to.guarded && (s.fate == answered || s.fate == broken) {
+				sum.Admitted++
+			}
+			t.Totals[id] = sum
 		}
-		t.Totals[id] = sum
-		// Profile.
+		// Profile: a session's use is its parent's, its refusals are nobody's.
+		if session && s.status == 401 {
+			continue
+		}
+		if session {
+			id = s.key.Parent
+		}
 		p, ok := t.Profiles[id]
 		if !ok {
 			p = usage.Profile{
@@ -213,7 +222,7 @@ func reference(list []sent) usagetest.Tables {
 				*t = s.at
 			}
 		}
-		newest(p.Generations, s.generation, s.at, withKey)
+		newest(p.Generations, s.generation, s.at, withKey && !session)
 		if s.status == 401 {
 			latest(&p.LastRefused)
 		} else if withKey {
@@ -242,7 +251,7 @@ func traffic(r *rand.Rand, n, nKeys int) (list []sent, owners keyring) {
 	for i := range nKeys {
 		k := keys.Key{ID: apikey.ID(fmt.Sprintf("Key%05d", i)), AccountID: fmt.Sprintf("acct_%d", i%7), Environment: keys.Environments()[i%3]}
 		if i%5 == 0 {
-			k.Parent = "Parent01"
+			k.Parent = apikey.ID(fmt.Sprintf("Key%05d", i+35)) // of the same account, and perhaps among them
 		}
 		owners[k.ID] = k
 		all = append(all, k)

@@ -108,12 +108,12 @@ func (c *Counter) Process(ctx context.Context, d Delivery, watch func(context.Co
 		return stats, err
 	}
 	facts.Unknown = without(facts.Unknown, facts.Joined)
-	if counts, totals := p.count(mine); len(totals) > 0 {
+	if counts, totals := p.count(mine); len(counts)+len(totals) > 0 {
 		if err := c.cfg.Store.Count(ctx, batch, counts, totals); err != nil {
 			return stats, fmt.Errorf("counting: %w", err)
 		}
 	}
-	if facts.Before, err = c.profiles(ctx, keysOf(facts.Requests)); err != nil {
+	if facts.Before, err = c.profiles(ctx, holdersOf(facts.Requests)); err != nil {
 		return stats, err
 	}
 	if err := watch(ctx, facts); err != nil {
@@ -164,10 +164,10 @@ func (c *Counter) join(ctx context.Context, waiting []Row) ([]Request, error) {
 	return both, nil
 }
 
-func keysOf(list []Request) []apikey.ID {
+func holdersOf(list []Request) []apikey.ID {
 	ids := map[apikey.ID]bool{}
 	for _, r := range list {
-		ids[r.KeyID] = true
+		ids[r.Holder()] = true
 	}
 	return slices.Sorted(maps.Keys(ids))
 }

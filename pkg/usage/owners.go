@@ -78,7 +78,7 @@ func (o *owners) look(ctx context.Context, id apikey.ID) (known owner, ok bool, 
 		return owner{}, false, nil
 	}
 	delete(o.absent, id)
-	known = owner{k.AccountID, k.Environment}
+	known = owner{k.AccountID, k.Environment, k.Parent}
 	remember(o.known, o.most, id, known)
 	return known, true, nil
 }

@@ -41,6 +41,7 @@ const (
 // effect is what one row counts.
 type effect struct {
 	key         apikey.ID
+	session     bool // has no totals
 	account     string
 	at          time.Time
 	requests    int64 // 0 or 1
@@ -54,6 +55,7 @@ type effect struct {
 type owner struct {
 	account     string
 	environment keys.Environment
+	parent      apikey.ID // empty: the key is no session
 }
 
 // makePlan decides what becomes of a batch's lines. owners has the keys that events name;
@@ -74,7 +76,7 @@ func makePlan(table *route.Table, l lines, owners map[apikey.ID]owner) plan {
 		o, known := owners[e.KeyID]
 		switch {
 		case known && e.What == logline.NearLimit:
-			p.facts.Near = append(p.facts.Near, Near{e.KeyID, o.account, o.environment, e.Time, e.Limit})
+			p.facts.Near = append(p.facts.Near, Near{e.KeyID, o.parent, o.account, o.environment, e.Time, e.Limit})
 		case known && e.What == logline.Refused:
 			p.refusal(e, o)
 		case e.What == logline.Refused:
@@ -107,7 +109,7 @@ func requestOf(table *route.Table, a logline.Access) Request {
 func (p *plan) request(table *route.Table, a logline.Access) {
 	r := requestOf(table, a)
 	e := effect{
-		key: r.KeyID, account: r.AccountID, at: r.Time, requests: 1,
+		key: r.KeyID, session: r.Parent != "", account: r.AccountID, at: r.Time, requests: 1,
 		statusClass: r.Status / 100, generation: r.Generation, permission: r.Permission,
 	}
 	if reachedGuard(table, a) {
@@ -118,10 +120,16 @@ func (p *plan) request(table *route.Table, a logline.Access) {
 		p.facts.Unguarded = append(p.facts.Unguarded, r)
 	}
 
-	known := Profile{KeyID: r.KeyID, AccountID: r.AccountID, Generations: map[int64]time.Time{r.Generation: r.Time}}
-	if r.Status == unauthorized { // the guard knew better
+	known := Profile{KeyID: r.Holder(), AccountID: r.AccountID}
+	if r.Parent == "" { // a session's secret is not its parent's
+		known.Generations = map[int64]time.Time{r.Generation: r.Time}
+	}
+	switch {
+	case r.Status == unauthorized && r.Parent != "": // it has ended, and its parent was not refused
+		return
+	case r.Status == unauthorized: // the guard knew better
 		known.LastRefused = r.Time
-	} else {
+	default:
 		known.First, known.LastUsed = r.Time, r.Time
 		if r.Permission != "" && r.Status != forbidden {
 			known.Permissions = map[string]time.Time{r.Permission: r.Time}
@@ -151,16 +159,18 @@ func reachedGuard(table *route.Table, a logline.Access) bool {
 func (p *plan) refusal(l logline.Event, o owner) {
 	r := Request{
 		ID: l.ID(), RequestID: l.RequestID, Time: l.Time,
-		KeyID: l.KeyID, AccountID: o.account, Environment: o.environment, Refused: l.Reason,
+		KeyID: l.KeyID, Parent: o.parent, AccountID: o.account, Environment: o.environment, Refused: l.Reason,
 	}
-	e := effect{key: r.KeyID, account: r.AccountID, at: r.Time}
+	e := effect{key: r.KeyID, session: r.Parent != "", account: r.AccountID, at: r.Time}
 	if l.By == logline.ByGuard { // the access line counts the request, as one that was admitted
 		e.admitted = -1
 	} else {
 		r.Status = unauthorized
 		e.requests, e.statusClass = 1, r.Status/100
 		p.joins = append(p.joins, Row{RefusalHalf, r})
-		p.know(Profile{KeyID: r.KeyID, AccountID: r.AccountID, LastRefused: r.Time})
+		if r.Parent == "" {
+			p.know(Profile{KeyID: r.KeyID, AccountID: r.AccountID, LastRefused: r.Time})
+		}
 	}
 	p.add(Row{RefusalHalf, r}, e)
 }
@@ -186,10 +196,12 @@ func (p *plan) count(mine []bool) ([]Count, map[apikey.ID]Totals) {
 		if !mine[i] {
 			continue
 		}
-		t := totals[e.key]
-		t.Requests += e.requests
-		t.Admitted += e.admitted
-		totals[e.key] = t
+		if !e.session {
+			t := totals[e.key]
+			t.Requests += e.requests
+			t.Admitted += e.admitted
+			totals[e.key] = t
+		}
 		if e.requests == 0 {
 			continue
 		}

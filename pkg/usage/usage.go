@@ -34,7 +34,9 @@
 // A session (package keys) is counted as the key that it is: its rows are in the request
 // log of the account and its counts are its own. It is in no list of keys, though, so no
 // report has a row for it, and neither the sums of an account nor the counts of its parent
-// hold what it did.
+// hold what it did. What is known of its use goes into its parent's profile, as of the
+// person who holds that: when it was used, from where, and what permissions it needed. It
+// has no profile and no totals of its own, which would outlast it for ever.
 //
 // The second witness is the guard: its meter counts what it let through. [Totals.Admitted]
 // is what it must have counted by the logs, and the difference is shown as drift. Of a key
@@ -43,6 +45,7 @@
 package usage
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
@@ -58,7 +61,7 @@ type Request struct {
 	AccountID   string
 	Environment keys.Environment // of the key
 	Generation  int64            // of the secret that was presented; 0: refused by the authorizer
-	Parent      apikey.ID        // of a session that was let through: the key that it was made with
+	Parent      apikey.ID        // of a session: the key that it was made with
 
 	Method     string // this and what follows: empty where the access log's line has not come yet
 	Route      string
@@ -70,6 +73,9 @@ type Request struct {
 
 	Refused string // why the authorizer or the guard refused it (logline.Event.Reason); empty: neither did
 }
+
+// Holder is the key by which the request was made in the end: of a session its parent.
+func (r *Request) Holder() apikey.ID { return cmp.Or(r.Parent, r.KeyID) }
 
 // Retention of what is kept, by TTL. The counts last longer than a year, so that a month
 // can be compared with the same one of the year before.
@@ -140,14 +146,15 @@ type Facts struct {
 	Unguarded []Request
 	// Near are keys that came near their limit.
 	Near []Near
-	// Before are the profiles of the batch's keys as they were before it; a key that had
-	// none has no entry.
+	// Before are the profiles of the batch's holders ([Request.Holder]) as they were before
+	// it; a key that had none has no entry.
 	Before map[apikey.ID]Profile
 }
 
 // Near is a key that came near its limit.
 type Near struct {
 	KeyID       apikey.ID
+	Parent      apikey.ID // as Request.Parent
 	AccountID   string
 	Environment keys.Environment
 	Time        time.Time

@@ -13,7 +13,9 @@ import (
 // parent makes the world's key a session of another key, and returns that one's id.
 func (w *world) parent(change func(*keys.Key)) apikey.ID {
 	parent := keys.Key{ID: apikey.NewID(), Number: 1, AccountID: w.stored.AccountID, Environment: keys.Production, Active: true, Version: 9, Verdict: 4, Generation: 1}
-	w.put(func(k *keys.Key) { k.Number, k.Parent, k.ParentVerdict, k.ExpiresAt = 0, parent.ID, 4, now.Add(time.Hour) })
+	w.put(func(k *keys.Key) {
+		k.Number, k.Parent, k.ParentVerdict, k.ExpiresAt = 0, parent.ID, 4, now.Add(time.Hour)
+	})
 	if change != nil {
 		change(&parent)
 	}

@@ -137,7 +137,7 @@ func merge(was usage.Request, r usage.Row) usage.Request {
 		now.Refused = was.Refused
 	case usage.RefusalHalf:
 		fill(&now, was)
-		now.Generation, now.Parent = was.Generation, was.Parent
+		now.Generation = was.Generation
 		if was.Status == 0 {
 			now.Status = r.Request.Status
 		}

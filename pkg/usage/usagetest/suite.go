@@ -96,7 +96,7 @@ func (f *fixture) request(after time.Duration) usage.Request {
 // refused is the guard's half of r.
 func refused(r usage.Request, reason string) usage.Row {
 	return usage.Row{Half: usage.RefusalHalf, Request: usage.Request{
-		ID: r.ID, RequestID: r.RequestID, Time: r.Time, KeyID: r.KeyID, AccountID: r.AccountID, Environment: r.Environment, Refused: reason,
+		ID: r.ID, RequestID: r.RequestID, Time: r.Time, KeyID: r.KeyID, Parent: r.Parent, AccountID: r.AccountID, Environment: r.Environment, Refused: reason,
 	}}
 }
 
@@ -455,7 +455,7 @@ func joins(t *testing.T, f *fixture) {
 	for _, order := range [][2]usage.Half{{usage.AccessHalf, usage.RefusalHalf}, {usage.RefusalHalf, usage.AccessHalf}} {
 		r, other := f.request(0), f.request(0)
 		want := r
-		want.Generation, want.Parent, want.Status, want.Refused = 0, "", 401, "expired"
+		want.Generation, want.Status, want.Refused = 0, 401, "expired"
 		for range 2 {
 			if _, both := f.join(t, order[0], lines[order[0]](r)); both {
 				t.Errorf("%s half alone: both", order[0])
@@ -503,7 +503,7 @@ func completes(t *testing.T, f *fixture) {
 		}
 	}
 	want := r
-	want.Generation, want.Parent, want.Status, want.Refused = 0, "", 401, "unknown secret"
+	want.Generation, want.Status, want.Refused = 0, 401, "unknown secret"
 	same(t, "the log", f.log(t, nil), []usage.Request{want})
 	same(t, "the row's owner is who put it", f.record(t, newBatch(), unauthorized(r, "unknown secret")), []bool{false})
 }
