@@ -133,6 +133,8 @@ var fixed = []struct {
 		"The key is not active: activate it first.", nil},
 	{keys.ErrKeyLimit, http.StatusConflict, "key_limit",
 		"The account's plan allows no more keys. Delete one first.", nil},
+	{keys.ErrSessionLimit, http.StatusConflict, "session_limit",
+		"Too many sessions were made with this key within 12 hours. Find out what makes them; regenerating the key ends them all and lets it make new ones.", nil},
 	{webhook.ErrTooMany, http.StatusConflict, "too_many_webhooks",
 		"An account may have " + strconv.Itoa(webhook.MaxEndpoints) + " webhooks. Delete one first.", nil},
 	{keys.ErrInvalidCursor, http.StatusBadRequest, "invalid_cursor",

@@ -38,6 +38,7 @@ func TestEveryErrorHasOneStatusAndCode(t *testing.T) {
 		{keys.ErrLastManager, 409, "last_manager", ""},
 		{keys.ErrNotActive, 409, "key_not_active", ""},
 		{keys.ErrKeyLimit, 409, "key_limit", ""},
+		{keys.ErrSessionLimit, 409, "session_limit", ""},
 		{webhook.ErrTooMany, 409, "too_many_webhooks", ""},
 		{keys.ErrInvalidCursor, 400, "invalid_cursor", ""},
 		{keys.ErrIdempotencyMismatch, 422, "idempotency_mismatch", ""},

@@ -73,7 +73,7 @@ func sessionOperations() []operation {
 				"What it does is done in that key's name. A session cannot make another. A key has 20 at most: the next one ends the oldest.",
 			body: of[noFields](), status: http.StatusCreated, etag: true,
 			answer:   answerSchema{text: "The session, with its plaintext.", data: of[issuedKeyView](), meta: of[issuedMeta]()},
-			problems: []string{"permission_escalation", "conflict", "outcome_unknown", "not_settled"}},
+			problems: []string{"permission_escalation", "session_limit", "conflict", "outcome_unknown", "not_settled"}},
 		{method: "GET", path: "/v1/sessions", serve: (*api).sessions, id: "listSessions", tag: "Sessions",
 			summary: "List the sessions that are live", description: "Of the keys that the caller sees, newest first.",
 			status: http.StatusOK, answer: answerSchema{text: "The sessions.", data: of[[]sessionView](), meta: of[catalogueMeta]()}},

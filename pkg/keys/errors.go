@@ -34,6 +34,7 @@ var (
 	ErrLastManager         = errors.New("no other key could manage the account's keys")
 	ErrNotActive           = errors.New("the key is not active")
 	ErrKeyLimit            = errors.New("the account's plan allows no more keys")
+	ErrSessionLimit        = errors.New("too many sessions were made with this key lately")
 	ErrInvalidCursor       = errors.New("the cursor is not one of this list")
 	ErrIdempotencyMismatch = errors.New("this Idempotency-Key was used with another request")
 	ErrIdempotencyInFlight = errors.New("a request with this Idempotency-Key is in progress")

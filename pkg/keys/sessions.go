@@ -35,6 +35,11 @@ import (
 const (
 	sessionLife = 12 * time.Hour
 	maxSessions = 20 // live ones of one key; one more ends the oldest
+	// madeAtMost bounds those of one verdict that would still last, ended ones included: more
+	// than people make in sessionLife, and what a program can make that a key of
+	// PermissionRead has got to. Each leaves rows until it would have expired, and who changes
+	// the key has to look through all of them.
+	madeAtMost = 500
 
 	// SessionSuffix stands behind its parent's name where a session is named.
 	SessionSuffix = " (session)"
@@ -47,7 +52,8 @@ const (
 )
 
 // CreateSession makes a session of the caller's key, whoever may read keys. For a caller
-// that is a session itself it is an *EscalationError.
+// that is a session itself it is an *EscalationError. ErrSessionLimit: the key has made
+// madeAtMost lately.
 func (s *Service) CreateSession(ctx context.Context, c Caller) (out Issued, err error) {
 	err = s.changeBy(ctx, "creating a session", &c, permissionRead, func(now time.Time) (decision, error) {
 		if c.Parent != "" {
@@ -66,6 +72,9 @@ func (s *Service) CreateSession(ctx context.Context, c Caller) (out Issued, err 
 		list, err := s.cfg.Store.Sessions(ctx, c.AccountID, parent.ID)
 		if err != nil {
 			return decision{}, err
+		}
+		if made(list, parent.Verdict, now) >= madeAtMost {
+			return decision{}, ErrSessionLimit
 		}
 		k := sessionOf(&parent, &c, now)
 		plaintext, err := s.mint(ctx, &k)
@@ -112,6 +121,16 @@ func sessionOf(parent *Key, c *Caller, now time.Time) Key {
 		}
 	}
 	return k
+}
+
+// made counts the sessions of a verdict that have not expired, be they ended or not.
+func made(list []Key, verdict int64, now time.Time) (n int) {
+	for i := range list {
+		if list[i].ParentVerdict == verdict && !list[i].ExpiredAt(now) {
+			n++
+		}
+	}
+	return n
 }
 
 // oldest are the live ones of list less the keep newest, in the state that ends them.

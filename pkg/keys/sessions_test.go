@@ -437,6 +437,31 @@ func TestTheTwentyFirstSessionEndsTheOldest(t *testing.T) {
 	w.MustLogin(t, all[21].Credential)
 }
 
+// Whoever changes a key looks through all its sessions, so a key that may only read must
+// not be able to leave any number of them.
+func TestAKeyCannotBeBuriedInSessions(t *testing.T) {
+	w := newWorld(t, "enterprise")
+	reader := w.create(w.root, keys.CreateInput{Permissions: &[]string{"api_keys:read"}})
+	for range 500 {
+		w.session(reader)
+	}
+	_, err := w.Service.CreateSession(ctx, reader)
+	is(w, "the 501st", err, keys.ErrSessionLimit)
+	w.session(w.root) // another key's do not count
+	w.Clock.Advance(12 * time.Hour)
+	w.session(reader) // nor do those that have expired
+	for range 499 {
+		w.session(reader)
+	}
+	_, err = w.Service.CreateSession(ctx, reader)
+	is(w, "the 501st after that", err, keys.ErrSessionLimit)
+	issued, err := w.Service.Regenerate(ctx, w.root, ref(reader), 0, plain, anyVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.session(w.MustLogin(t, issued.Plaintext)) // nor do those of its old self: the holder is let in again
+}
+
 func TestSessionsMadeAtOnceAreNeverMoreThanTwenty(t *testing.T) {
 	w := newWorld(t, "enterprise", realWaits)
 	parent := w.manager(keys.Production, "api_keys:*")
