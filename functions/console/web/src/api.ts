@@ -56,6 +56,7 @@ const patienceMs = 35_000;
 
 async function send(method: string, path: string, r: Request, accept = "application/json"): Promise<Response> {
   const key = r.as ?? session()?.apiKey ?? "";
+  if (!key) throw signedOut("");
   const headers: Record<string, string> = { "X-API-Key": key, Accept: accept };
   let body: string | undefined;
   if (r.body !== undefined) {
@@ -80,10 +81,13 @@ async function send(method: string, path: string, r: Request, accept = "applicat
   // A refused session is over, whoever ended it. A key that is tried at sign-in is not ours,
   // and one that was signed out meanwhile is not the next one's.
   if (response.status === 401 && r.as === undefined && key === session()?.apiKey) {
-    end("Your session has ended: it expired, or the key that you signed in with was changed or revoked.");
+    end("Your session has ended: it expired, or the key that you signed in with was changed or revoked.", "lapsed");
+    throw signedOut(problem.requestId);
   }
   throw problem;
 }
+
+const signedOut = (requestId: string) => new ApiError(401, "session_ended", "Your session had ended. Repeat this once you are signed in again.", requestId);
 
 async function failure(response: Response): Promise<ApiError> {
   let code = "unexpected", message = `The API answered ${response.status}.`, requestId = "";

@@ -8,11 +8,11 @@ import { Create } from "./pages/create";
 import { KeyDetails } from "./pages/key";
 import { Keys } from "./pages/keys";
 import { Logs } from "./pages/logs";
-import { SignIn } from "./pages/signin";
+import { SignIn, SignInAgain } from "./pages/signin";
 import { Usage } from "./pages/usage";
 import { forget, useAction } from "./query";
-import { go, href, usePlace } from "./router";
-import { end, session, watch } from "./session";
+import { go, guarded, href, usePlace } from "./router";
+import { end, lapsed, session, watch } from "./session";
 import { useAccount } from "./store";
 import { Announcer, Button, EnvironmentTag, Icon, LinkButton, Notices, Page, type IconName } from "./ui";
 
@@ -26,14 +26,20 @@ const places: { path: string; name: string; icon: IconName }[] = [
 ];
 
 export function App() {
-  const [signedIn, set] = useState(session() !== null);
+  // Who is signed in, or was when the session ended with something half filled in.
+  const [who, set] = useState(session());
+  const [again, setAgain] = useState(false);
   useEffect(() => watch(() => {
+    const s = session(), keep = !s && lapsed() && guarded();
+    setAgain(keep);
+    if (keep) return;
     forget(); // the next one who signs in may see less
-    set(session() !== null);
+    set(s);
   }), []);
   return (
     <>
-      {signedIn ? <Shell /> : <SignIn />}
+      {who ? <Shell key={who.parentId} /> : <SignIn />}
+      {again && who && <SignInAgain name={who.parentName} />}
       <Notices />
       <Announcer />
     </>

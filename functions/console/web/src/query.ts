@@ -3,6 +3,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "./api";
 import { reachable } from "./connection";
+import { session, watch } from "./session";
 
 export interface Query<T> {
   /** The last answer; while the next is on its way, or has failed, the one before. */
@@ -30,7 +31,7 @@ export function useQuery<T>(key: string | null, read: (signal: AbortSignal) => P
     }
     const aborter = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
-    let wait = 1000;
+    let wait = 1000, refused = false;
     const attempt = async () => {
       try {
         const data = await latest.current(aborter.signal);
@@ -40,6 +41,7 @@ export function useQuery<T>(key: string | null, read: (signal: AbortSignal) => P
       } catch (e) {
         if (aborter.signal.aborted) return;
         const error = e instanceof ApiError ? e : new ApiError(0, "unexpected", "Something went wrong in the console: " + String(e));
+        refused = error.status === 401;
         if (error.status === 0 || error.status >= 500) reachable(false);
         setState((s) => ({ key, data: s.key === key ? s.data : undefined, error, loading: false }));
         if (error.passing) {
@@ -50,7 +52,11 @@ export function useQuery<T>(key: string | null, read: (signal: AbortSignal) => P
     };
     setState((s) => ({ key, data: s.key === key ? s.data : undefined, error: undefined, loading: true }));
     void attempt();
+    const unwatch = watch(() => {
+      if (refused && session()) void attempt();
+    });
     return () => {
+      unwatch();
       aborter.abort();
       clearTimeout(timer);
     };

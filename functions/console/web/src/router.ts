@@ -64,6 +64,9 @@ function mayLeave(): boolean {
   return true;
 }
 
+/** Something on the page would be lost. */
+export const guarded = () => guards.size > 0;
+
 /** While text is not "", leaving the page asks first. */
 export function useLeaveGuard(text: string): void {
   useEffect(() => {

@@ -15,6 +15,7 @@ export interface Session {
 const place = "keyreeve.session";
 let current: Session | null = read();
 let ended = "";
+let lapse = false;
 let holds = 0;
 const watchers = new Set<() => void>();
 
@@ -38,14 +39,19 @@ export function begin(issued: IssuedKey & { sessionOf: string }, parentName: str
     environment: issued.environment, expires: issued.expirationTs ?? "",
   };
   ended = "";
+  lapse = false;
   sessionStorage.setItem(place, JSON.stringify(current));
   watchers.forEach((w) => w());
 }
 
-export function end(why: string): void {
-  if (!current && holds === 0) return; // while it is held, a better reason may follow
+/** Nobody here ended the session: who signs in again may go on where they were. */
+export const lapsed = () => lapse;
+
+export function end(why: string, how?: "lapsed"): void {
+  if (!current && holds === 0 && !lapse) return; // while it is held, a better reason may follow
   current = null;
   ended = why;
+  lapse = how === "lapsed";
   sessionStorage.removeItem(place);
   if (holds === 0) watchers.forEach((w) => w());
 }

@@ -1,11 +1,12 @@
 // Exchanges a management key for a session key at once. The field is all that ever holds the
 // management key.
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, call } from "../api";
 import { useAction } from "../query";
-import { begin, whyEnded } from "../session";
+import { begin, end, whyEnded } from "../session";
 import type { IssuedKey, Self } from "../types";
-import { announce, Button, ErrorSummary, Icon, Note, TextField } from "../ui";
+import { announce, Button, Dialog, ErrorSummary, Icon, Note, TextField } from "../ui";
 
 /** What is wrong with the key, where the API's words are for those who call it. */
 function explain(e: ApiError): string {
@@ -18,12 +19,11 @@ function explain(e: ApiError): string {
   return e.message;
 }
 
-export function SignIn() {
+function Form({ children }: { children?: ComponentChildren }) {
   const [key, setKey] = useState("");
   const form = useRef<HTMLFormElement>(null);
   const why = whyEnded();
   useEffect(() => {
-    document.title = "Sign in · Keyreeve";
     form.current?.querySelector("input")?.focus();
     if (why) announce(why);
   }, []);
@@ -36,18 +36,42 @@ export function SignIn() {
     begin(data, self.name);
   });
   return (
-    <main class="signin">
-      <form class="card" ref={form} noValidate onSubmit={(e) => {
-        e.preventDefault();
-        void signIn.run();
-      }}>
-        <h1><Icon name="key" size={24} /> Keyreeve</h1>
-        {why && !signIn.error && <Note tone="warning">{why}</Note>}
-        {signIn.error && <ErrorSummary text={explain(signIn.error)} />}
-        <TextField label="Management API key" type="password" value={key} onValue={setKey} spellcheck={false}
-          hint="A key that may read or manage API keys. It is exchanged for a session of at most 12 hours, and not kept." />
+    <form ref={form} noValidate onSubmit={(e) => {
+      e.preventDefault();
+      void signIn.run();
+    }}>
+      {why && !signIn.error && <Note tone="warning">{why}</Note>}
+      {signIn.error && <ErrorSummary text={explain(signIn.error)} />}
+      <TextField label="Management API key" type="password" value={key} onValue={setKey} spellcheck={false}
+        hint="A key that may read or manage API keys. It is exchanged for a session of at most 12 hours, and not kept." />
+      <div class="actions">
+        {children}
         <Button type="submit" variant="primary" busy={signIn.busy}>Sign in</Button>
-      </form>
+      </div>
+    </form>
+  );
+}
+
+export function SignIn() {
+  useEffect(() => {
+    document.title = "Sign in · Keyreeve";
+  }, []);
+  return (
+    <main class="signin">
+      <div class="card">
+        <h1><Icon name="key" size={24} /> Keyreeve</h1>
+        <Form />
+      </div>
     </main>
+  );
+}
+
+/** In front of a page that holds what somebody was filling in when their session ended. */
+export function SignInAgain({ name }: { name: string }) {
+  return (
+    <Dialog title="Sign in again" dismissible={false} onClose={() => {}}>
+      <p class="wrap">What you filled in is still here. Sign in with <strong>{name}</strong> to go on with it; with another key you begin anew.</p>
+      <Form><Button onClick={() => end("")}>Give it up</Button></Form>
+    </Dialog>
   );
 }
