@@ -176,3 +176,24 @@ func TestWhatASessionDoesIsDoneInItsKeysName(t *testing.T) {
 		}
 	}
 }
+
+// A service that has its callers' keys checked here takes a session for what it is.
+func TestASessionIsVerifiedForWhoSeesItsKey(t *testing.T) {
+	w := newWorld(t, "{}")
+	_, staging := w.root.create(`{"name":"staging","environment":"staging","permissions":["api_keys:read"]}`)
+	_, s := w.root.session()
+	plain := s.key.Plaintext()
+	for what, c := range map[string]struct {
+		by   client
+		want any
+	}{"its key": {w.root, "ok"}, "itself": {s, "ok"}, "a manager of another environment": {staging, "unknown_key"}} {
+		got := c.by.ask(plain, "GET", "/v1/customers", "production")
+		if got["code"] != c.want || (got["keyId"] == keyID(s.key.ID())) != (c.want == "ok") {
+			t.Errorf("to %s: %v, want %v", what, got, c.want)
+		}
+	}
+	s.do("DELETE", "/v1/sessions/self", "").want(200)
+	if got := w.root.ask(plain, "GET", "/v1/customers", ""); got["code"] != "unknown_key" || got["keyId"] != nil {
+		t.Errorf("when it has ended: %v, want unknown_key as of a deleted key", got)
+	}
+}

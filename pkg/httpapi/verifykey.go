@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -12,7 +11,6 @@ import (
 	"github.com/keyreeve/keyreeve/pkg/keys"
 	"github.com/keyreeve/keyreeve/pkg/logline"
 	"github.com/keyreeve/keyreeve/pkg/route"
-	"github.com/keyreeve/keyreeve/pkg/verify"
 )
 
 // verifyKey is the question: is this key good for this method and path, there?
@@ -71,7 +69,7 @@ func (b *verifyKey) check() error {
 }
 
 // verify answers without counting anything. The key is named only if the caller could
-// also read it; a foreign one takes the same way as one that does not exist.
+// also read it, or see it in the list of sessions; a foreign one takes the same way as one that does not exist.
 func (a *api) verify(c *call) (reply, error) {
 	var body verifyKey
 	if _, err := c.readBody(&body); err != nil {
@@ -97,7 +95,11 @@ func (a *api) verify(c *call) (reply, error) {
 	if found {
 		out.describe(rt)
 	}
-	switch known, err := a.visible(c, &verdict); {
+	known := false
+	if verdict.KeyID != "" {
+		known, err = a.cfg.Service.Knows(c.Context(), c.caller, verdict.KeyID)
+	}
+	switch {
 	case err != nil:
 		return reply{}, err
 	case verdict.Reason == keys.ReasonMalformed:
@@ -132,18 +134,6 @@ func (a *api) canaryPresented(c *call, id apikey.ID) {
 		ExtendedRequestID: "verify-" + string(apikey.NewID()+apikey.NewID()),
 		Time:              c.now, KeyID: id, Reason: string(keys.ReasonCanary),
 	}.Log(c.Context(), a.cfg.Log, slog.String("askedBy", string(c.caller.KeyID)))
-}
-
-// visible reports whether the caller may see the key.
-func (a *api) visible(c *call, verdict *verify.Verdict) (bool, error) {
-	if verdict.KeyID == "" {
-		return false, nil
-	}
-	_, err := a.cfg.Service.Get(c.Context(), c.caller, keys.Ref{ID: verdict.KeyID})
-	if errors.Is(err, keys.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 func (v *verdictView) describe(rt route.Route) {

@@ -2,8 +2,11 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
+
+	"github.com/keyreeve/keyreeve/pkg/apikey"
 )
 
 // What services beside this one need of a caller: the rules of authority.go, for rows,
@@ -49,6 +52,22 @@ func (s *Service) Visible(ctx context.Context, c Caller) ([]Key, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(list, func(k Key) bool { return !c.sees(&k) }), nil
+}
+
+// Knows reports whether the caller may know of a key: one that it sees, be it a session, and
+// that is not deleted. The caller must hold PermissionRead.
+func (s *Service) Knows(ctx context.Context, c Caller, id apikey.ID) (bool, error) {
+	if err := c.liveAt(s.now()); err != nil {
+		return false, err
+	}
+	if err := c.may(permissionRead); err != nil {
+		return false, err
+	}
+	k, err := s.visible(ctx, &c, Ref{ID: id})
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && !k.Deleted, err
 }
 
 // Find is Get, but finds deleted keys too: their history stays until its retention ends.
