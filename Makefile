@@ -39,7 +39,7 @@ NO_CONSOLE := $(if $(NPM),,without-console)
 # The sources look for packages beside them.
 .local/console/installed: $(WEB)/package.json $(WEB)/package-lock.json
 	mkdir -p .local/console && cp $^ .local/console
-	cd .local/console && $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd .local/console && $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo 'npm cannot install what the console is built with. NPM= leaves it out.' >&2; exit 1; }
 	ln -sfn ../../../.local/console/node_modules $(WEB)/node_modules
 	@touch $@
 
@@ -48,7 +48,8 @@ functions/console/dist/index.html.gz: .local/console/installed $(shell find $(WE
 	@touch $@
 
 without-console:
-	@echo '*** There is no npm (Node.js 20 or later): this build is WITHOUT THE CONSOLE, and /console/ will answer 503. ***' >&2
+	@if ls functions/console/dist/*.gz >/dev/null 2>&1; then echo 'Without npm: the console in this build is the one that was built last.' >&2; \
+	else echo '*** There is no npm (Node.js 20 or later): this build is WITHOUT THE CONSOLE, and /console/ will answer 503. ***' >&2; fi
 
 dist/bootstrap: $(SOURCES) $(CONSOLE) | $(NO_CONSOLE)
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w' -o $@ ./functions
