@@ -15,6 +15,7 @@ const works = (apiKey) => gateway.curl("/v1/customers", apiKey);
 async function at(v, k, options = {}) {
   await v.signIn({ hash: "#/keys/" + k.keyId, ...options });
   await (options.page ?? v.page).getByRole("heading", { level: 1, name: k.name, exact: true }).waitFor();
+  if (!options.page) await v.settled();
 }
 
 /** Opens a dialog by its button, and does what it asks about. */

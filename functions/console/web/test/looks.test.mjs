@@ -12,11 +12,11 @@ const all = views(await lively(gateway), await gateway.must("GET", "/v1/api-keys
 /** Runs look on every view; tells all that is wrong, not only the first. */
 async function everywhere(v, look) {
   const wrong = [];
-  const seen = async (name, show) => {
+  const seen = async (show) => {
     try {
       await show();
     } catch (e) {
-      wrong.push(`${name}: ${e.message}`);
+      wrong.push(e.message);
       // Whatever was open is left behind.
       const page = v.page;
       v.page = await v.tab();
@@ -26,9 +26,9 @@ async function everywhere(v, look) {
   };
   await v.go();
   await v.page.getByLabel("Management API key").waitFor();
-  await seen("sign-in", () => look("sign-in"));
+  await seen(() => look("sign-in"));
   await v.signIn();
-  for (const view of all) await seen(view.name, () => show(v, view, () => look(view.name)));
+  for (const view of all) await seen(() => show(v, view, () => look(view.name)));
   assert.ok(wrong.length === 0, `${wrong.length} of ${all.length + 1} views:\n${wrong.join("\n")}`);
 }
 

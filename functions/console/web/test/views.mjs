@@ -110,6 +110,14 @@ export function views(ids, root) {
 
 /** Shows a view to see, runs look, and leaves it. */
 export async function show(v, view, look) {
+  try {
+    await visit(v, view, look);
+  } catch (e) {
+    throw new Error(`${view.name}: ${e.message}`, { cause: e });
+  }
+}
+
+async function visit(v, view, look) {
   if (view.missing) v.expects(/status of 404/);
   if (view.changed) v.expects(/status of 412/);
   // By the blank page, so that nothing of the view before is left.

@@ -249,14 +249,27 @@ export class Visitor {
     return this.page.getByRole("dialog", { name });
   }
 
-  /** Everything that the page reads is there. */
-  async settled() {
-    await this.page.waitForTimeout(50);
+  /** Nothing is being read; what is only read when it comes into sight is left alone. */
+  async calm() {
+    await this.page.evaluate(() => (window.calm = 0));
     await this.page.waitForFunction(() => {
-      const busy = document.querySelector(".loading, .spinner, [aria-busy=true]") || !document.querySelector("h1");
-      window.calm = busy ? 0 : (window.calm ?? 0) + 1;
+      const busy = document.querySelector(":not(.reserve) > .loading, :not(.reserve, .loading) > .spinner, [aria-busy=true]") || !document.querySelector("h1");
+      window.calm = busy ? 0 : window.calm + 1;
       return window.calm > 3;
     }, undefined, { polling: 30 });
+  }
+
+  /** Everything that the page can show is there. */
+  async settled() {
+    await this.page.waitForTimeout(50);
+    await this.calm();
+    const later = this.page.locator(".reserve");
+    if (await later.count()) {
+      await later.last().evaluate((e) => e.scrollIntoView());
+      await later.waitFor({ state: "detached" });
+      await this.calm();
+      await this.page.evaluate(() => scrollTo(0, 0));
+    }
   }
 
   /** No rule of axe-core is broken by what is on the screen. */
