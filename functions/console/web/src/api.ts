@@ -1,5 +1,6 @@
 // The one place that calls the API: of the console's own origin and stage, by the session
 // key, with every failure made an ApiError that says what a person needs to know.
+import { observe } from "./clock";
 import { end, session } from "./session";
 
 /** An answer that is no success. status 0: there was no answer at all. */
@@ -66,6 +67,7 @@ async function send(method: string, path: string, r: Request, accept = "applicat
   if (r.version !== undefined) headers["If-Match"] = `"${r.version}"`;
   if (r.idempotencyKey) headers["Idempotency-Key"] = r.idempotencyKey;
   let response: Response;
+  const sent = Date.now();
   const late = new AbortController(), timer = setTimeout(() => late.abort(), patienceMs);
   try {
     const signal = AbortSignal.any([late.signal, ...(r.signal ? [r.signal] : [])]);
@@ -76,6 +78,7 @@ async function send(method: string, path: string, r: Request, accept = "applicat
   } finally {
     clearTimeout(timer);
   }
+  observe(response.headers.get("Date"), sent);
   if (response.ok) return response;
   const problem = await failure(response);
   // A refused session is over, whoever ended it. A key that is tried at sign-in is not ours,

@@ -1,4 +1,5 @@
 // Texts of times and numbers, in the viewer's own zone and language.
+import { now } from "./clock";
 import type { Effective, Instant } from "./types";
 
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -24,8 +25,8 @@ const units: [Intl.RelativeTimeFormatUnit, number][] = [
 ];
 
 /** "3 minutes ago", "in 2 days"; within a minute "just now" or "in a moment". */
-export function ago(t: Instant, now = Date.now()): string {
-  const seconds = (Date.parse(t) - now) / 1000;
+export function ago(t: Instant): string {
+  const seconds = (Date.parse(t) - now()) / 1000;
   for (const [unit, length] of units) {
     if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit);
   }

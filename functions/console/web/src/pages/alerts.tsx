@@ -2,6 +2,7 @@
 // again.
 import { useEffect, useId, useRef } from "preact/hooks";
 import { call } from "../api";
+import { now } from "../clock";
 import { environmentName, plural } from "../format";
 import { oneLess } from "../openalerts";
 import { useAction, useQuery } from "../query";
@@ -144,7 +145,7 @@ function logsOf(a: Alert): string | undefined {
   const filters = only[a.kind];
   const at = Date.parse(a.data.hour ?? a.data.at ?? a.window);
   const from = Math.floor(at / hour) * hour;
-  if (!filters || !from || Date.now() - from > 30 * 24 * hour) return undefined;
+  if (!filters || !from || now() - from > 30 * 24 * hour) return undefined;
   // What a spate of refusals began with may be of the hour before.
   const early = a.kind.endsWith("_failures") ? hour / 12 : 0;
   return href("logs", { keyId: a.keyId ?? "", ...filters, from: new Date(from - early).toISOString(), to: new Date(from + hour).toISOString() });

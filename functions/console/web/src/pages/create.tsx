@@ -2,6 +2,7 @@
 // what it finds wrong stands beside the field it is about.
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError, call } from "../api";
+import { now } from "../clock";
 import { CustomersField } from "../customers";
 import { date, environmentName, exactTime, number, plural, utc } from "../format";
 import { holds, PermissionPicker, resourceOf } from "../permissions";
@@ -55,7 +56,7 @@ function instantOf(local: string): Instant | undefined {
 
 /** A day of the viewer's calendar, as a date field wants it. */
 function dayFromNow(days: number): string {
-  const t = new Date(Date.now() + days * dayMs);
+  const t = new Date(now() + days * dayMs);
   return new Date(t.getTime() - t.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
 }
 
@@ -225,7 +226,7 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
         </>}
         <div class="pair">
           <SelectField label="Expiration" value={f.expirationDays} onValue={set("expirationDays")} options={expirations} error={bad("expirationDays")}
-            hint={!f.expirationDays ? "The key works until it is revoked or deleted." : f.expirationDays === "date" ? undefined : `Until ${date(new Date(Date.now() + Number(f.expirationDays) * dayMs).toISOString())}.`} />
+            hint={!f.expirationDays ? "The key works until it is revoked or deleted." : f.expirationDays === "date" ? undefined : `Until ${date(new Date(now() + Number(f.expirationDays) * dayMs).toISOString())}.`} />
           {f.expirationDays === "date" && (
             <TextField {...bind("expirationTs")} type="date" min={dayFromNow(0)} max={dayFromNow(364)}
               hint={ends ? `The last moment is ${exactTime(ends)} (${utc(ends)}).` : "At most 365 days from now."} />

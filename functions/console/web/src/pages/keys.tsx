@@ -3,6 +3,7 @@
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { get } from "../api";
 import { Sparkline } from "../charts";
+import { now } from "../clock";
 import { CustomerInput } from "../customers";
 import { date, environmentName, number, plural, summary } from "../format";
 import { LimitMeter, limitsOf, nearestLimit } from "../limits";
@@ -270,7 +271,7 @@ function Permissions({ k }: { k: Key }) {
 const soonDays = 14;
 
 function Expiry({ at }: { at: Instant | null }) {
-  const left = at ? Date.parse(at) - Date.now() : Infinity;
+  const left = at ? Date.parse(at) - now() : Infinity;
   if (!at || left > soonDays * 86_400_000) return at ? <time dateTime={at} title={at}>{date(at)}</time> : <span class="never">Never</span>;
   return (
     <span>

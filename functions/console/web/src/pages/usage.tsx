@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { download, get } from "../api";
 import { Bars, Sparkline } from "../charts";
+import { now } from "../clock";
 import { plural, number } from "../format";
 import { useAction, useQuery } from "../query";
 import { go, href, usePlace } from "../router";
@@ -15,7 +16,7 @@ type Span = "36h" | "48h" | "30d";
 const spans: Record<Span, { text: string; query: () => Record<string, string> }> = {
   "36h": { text: "36 hours", query: () => ({}) },
   // The present hour is the last of them.
-  "48h": { text: "48 hours", query: () => ({ from: new Date(Date.now() - 47 * 3_600_000).toISOString() }) },
+  "48h": { text: "48 hours", query: () => ({ from: new Date(now() - 47 * 3_600_000).toISOString() }) },
   "30d": { text: "30 days", query: () => ({ granularity: "day" }) },
 };
 

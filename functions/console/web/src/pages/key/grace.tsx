@@ -1,6 +1,7 @@
 // While the secret before the present one still works: until when, and who still uses it.
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../../api";
+import { now } from "../../clock";
 import { dateTime, plural, timeOfDay } from "../../format";
 import { useQuery } from "../../query";
 import type { Instant, Key, KeyUsage } from "../../types";
@@ -13,7 +14,7 @@ export function Grace({ k, set, reload }: KeyProps) {
   const [retiring, retire] = useState(false);
   const until = k.previousSecretUntil;
   const usage = useQuery("grace " + k.keyId, async (signal) => {
-    const from = new Date(Math.max(Date.now() - 86_400_000, Date.parse(k.rotatedAt ?? k.createdAt))).toISOString();
+    const from = new Date(Math.max(now() - 86_400_000, Date.parse(k.rotatedAt ?? k.createdAt))).toISOString();
     return (await get<KeyUsage>(keyPath(k, "/usage"), { from, granularity: "hour" }, signal)).data;
   });
   useEffect(() => {
@@ -62,7 +63,7 @@ function StillUsed({ k, usage }: { k: Key; usage: KeyUsage }) {
 }
 
 function Countdown({ until, onEnd }: { until: Instant; onEnd: () => void }) {
-  const left = () => Math.max(0, Math.ceil((Date.parse(until) - Date.now()) / 1000));
+  const left = () => Math.max(0, Math.ceil((Date.parse(until) - now()) / 1000));
   const [seconds, set] = useState(left);
   useEffect(() => {
     const timer = setInterval(() => set(left()), 1000);

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../../api";
+import { now } from "../../clock";
 import { useQuery } from "../../query";
 import { resourceOf } from "../../permissions";
 import { href } from "../../router";
@@ -105,10 +106,10 @@ function Expiring({ k }: { k: Key }) {
 }
 
 function useTimeLeft(until: Instant | null): number {
-  const [now, set] = useState(Date.now());
+  const [at, set] = useState(now());
   useEffect(() => {
-    const timer = setInterval(() => set(Date.now()), 30_000);
+    const timer = setInterval(() => set(now()), 30_000);
     return () => clearInterval(timer);
   }, []);
-  return until ? Date.parse(until) - now : 0;
+  return until ? Date.parse(until) - at : 0;
 }

@@ -1,6 +1,7 @@
 // A new secret for a key: at once, or with some time in which both work.
 import { useState } from "preact/hooks";
 import { call } from "../../api";
+import { now } from "../../clock";
 import { dateTime } from "../../format";
 import type { ChangeMeta, IssuedKey } from "../../types";
 import { Note } from "../../ui";
@@ -13,7 +14,7 @@ const graces: [seconds: number, name: string][] = [
 export function Regenerate({ k, onIssued, ...props }: KeyProps & { onClose: () => void; onIssued: (k: IssuedKey) => void }) {
   // One attempt each: what is repeated because its answer was lost gives the same secret.
   const [{ grace, attempt }, choose] = useState(() => ({ grace: 0, attempt: crypto.randomUUID() }));
-  const until = Math.min(Date.now() + grace * 1000, k.expirationTs ? Date.parse(k.expirationTs) : Infinity);
+  const until = Math.min(now() + grace * 1000, k.expirationTs ? Date.parse(k.expirationTs) : Infinity);
   return (
     <ChangeDialog {...props} k={k} title={`Regenerate ${k.name}`} action="Regenerate key" danger={grace === 0}
       act={async () => {

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../../api";
 import { Bars, statusNames, statusParts } from "../../charts";
+import { now } from "../../clock";
 import { number, plural } from "../../format";
 import { permissionLabel } from "../../permissions";
 import { useQuery } from "../../query";
@@ -44,7 +45,7 @@ const settledMs = 15 * 60_000;
 
 /** Told of a key at rest alone: while it is used, its logs are always a little behind. */
 function Drift({ usage: { drift, lastUsed } }: { usage: KeyUsage }) {
-  const rests = () => lastUsed === null || Date.now() - Date.parse(lastUsed) > settledMs;
+  const rests = () => lastUsed === null || now() - Date.parse(lastUsed) > settledMs;
   const [told, tell] = useState(rests);
   useEffect(() => {
     tell(rests());
