@@ -91,7 +91,7 @@ in_chromium = $(if $(NPM),$(WEB)/test/chromium.sh 'make $@' node $(1),@echo 'SKI
 
 test-console: $(BROWSER)
 	$(if $(NPM),cd $(WEB) && node_modules/.bin/tsc --noEmit -p .)
-	$(call in_chromium,--test $(WEB)/test/*.test.mjs)
+	$(call in_chromium,--test --test-concurrency=2 $(WEB)/test/*.test.mjs)
 
 screenshots: $(BROWSER)
 	mkdir -p .local/screenshots

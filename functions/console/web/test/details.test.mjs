@@ -229,7 +229,8 @@ world.test("the new key is shown although the page learns first that the session
     await v.page.waitForTimeout(300);
     await route.fulfill({ response });
   });
-  await at(v, k, { key: k.apiKey });
+  await v.signIn({ key: k.apiKey, hash: "#/keys/" + k.keyId });
+  await v.heading(k.name).waitFor();
   assert.equal(await works(await regenerate(v, k, "Now")), 200);
   await v.page.getByLabel("Management API key").waitFor();
 });
