@@ -293,8 +293,8 @@ func (m *Meters) Settle(ctx context.Context, id apikey.ID, verdict int64, active
 const usageAtOnce = 8
 
 // usage reads meters, with their windows or without, and the profiles beside them unless
-// profiles, the table they are in, is empty. It reads with eventual consistency, at half the price: nothing is decided by
-// it, and it is right within a second.
+// profiles, the table they are in, is empty. It reads with eventual consistency, at half the
+// price: nothing is decided by it, and it is right within a second.
 func (m *Meters) usage(ctx context.Context, ids []apikey.ID, profiles string, windows bool) (map[apikey.ID]keys.Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()

@@ -88,8 +88,9 @@
 // is one strongly consistent Query; a row is written in the transaction of its key item. So
 // are audit rows, one in the account's list and one in the trail of each key that changed; a
 // trail is a partition of its own, so that K# leads to key items alone, for the roles and the
-// stream's readers that are held to those. Sessions have rows of their own, in order of the keys they were made with, so that no list
-// of keys reads them; DynamoDB may drop them from their expiry on.
+// stream's readers that are held to those. Sessions have rows of their own, in order of the
+// keys that they were made with, so that no list of keys reads them; DynamoDB may drop them
+// from their expiry on, but for their meters, since that table has no TTL.
 //
 // A partition takes 1,000 writes a second
 // (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html).

@@ -70,7 +70,7 @@ func sessionOperations() []operation {
 			summary: "Exchange the calling key for a session",
 			description: "A session is a key for a person at a screen: it holds what the calling key holds now, for 12 hours at most, and stands in no list of keys. " +
 				"It ends with any change of what that key may do, also one that widens it, and when it is regenerated, revoked or deleted. " +
-				"What it does is done in that key's name. A session cannot make another. A key has 20 at most: the next one ends the oldest.",
+				"What it does is done in that key's name, and counts against the same limits on a count of its own. A session cannot make another. A key has 20 at most: the next one ends the oldest.",
 			body: of[noFields](), status: http.StatusCreated, etag: true,
 			answer:   answerSchema{text: "The session, with its plaintext.", data: of[issuedKeyView](), meta: of[issuedMeta]()},
 			problems: []string{"permission_escalation", "session_limit", "conflict", "outcome_unknown", "not_settled"}},

@@ -144,8 +144,8 @@ func inherited(held []string, full bool) []string {
 }
 
 // add decides the change that adds k to its account: it gives it its number and its first
-// secret, and the mark if k asks for it. A nil caller is the admin function. maxKeys is how many the account may have; 0: any
-// number.
+// secret, and the mark if k asks for it. A nil caller is the admin function. maxKeys is how
+// many the account may have; 0: any number.
 func (s *Service) add(ctx context.Context, c *Caller, a Account, maxKeys int, k Key, now time.Time) (decision, Issued, error) {
 	next := a
 	next.Version++
