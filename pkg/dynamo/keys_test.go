@@ -33,7 +33,7 @@ func TestLifecycleAgreesWithTheModelFor100Sequences(t *testing.T) {
 }
 
 func TestPrimaryStormLeavesExactlyOnePrimary(t *testing.T) {
-	keystest.PrimaryStorm(t, newStore(t), 50)
+	keystest.PrimaryStorm(t, newStore(t), 20) // 1,280 changes; the memory store has more rounds
 }
 
 func keyOf(pk, sk string) item { return item{"pk": text(pk), "sk": text(sk)} }
