@@ -42,7 +42,7 @@ export function useQuery<T>(key: string | null, read: (signal: AbortSignal) => P
         if (aborter.signal.aborted) return;
         const error = e instanceof ApiError ? e : new ApiError(0, "unexpected", "Something went wrong in the console: " + String(e));
         refused = error.status === 401;
-        if (error.status === 0 || error.status >= 500) reachable(false);
+        if (error.status === 0 || error.status > 500) reachable(false);
         setState((s) => ({ key, data: s.key === key ? s.data : undefined, error, loading: false }));
         if (error.passing) {
           timer = setTimeout(attempt, Math.max(wait, error.retryAfter * 1000));
@@ -87,8 +87,10 @@ export const forget = () => kept.clear();
 export function useAction<A extends unknown[]>(act: (...args: A) => Promise<void>) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<ApiError>();
+  const running = useRef(false);
   const run = async (...args: A) => {
-    if (busy) return;
+    if (running.current) return; // of a double click the second comes before busy is seen
+    running.current = true;
     setBusy(true);
     setError(undefined);
     try {
@@ -96,6 +98,7 @@ export function useAction<A extends unknown[]>(act: (...args: A) => Promise<void
     } catch (e) {
       setError(e instanceof ApiError ? e : new ApiError(0, "unexpected", "Something went wrong in the console: " + String(e)));
     } finally {
+      running.current = false;
       setBusy(false);
     }
   };

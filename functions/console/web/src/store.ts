@@ -1,5 +1,6 @@
 // What every page may need and hardly ever changes.
 import { get } from "./api";
+import { holds } from "./permissions";
 import { keep, useQuery } from "./query";
 import type { Account, Permission, Route, Self } from "./types";
 
@@ -13,3 +14,9 @@ export const useAccount = () => useQuery("account", account);
 export const useRoutes = () => useQuery("routes", routes);
 /** The session itself: what it holds is what it can grant. */
 export const useSelf = () => useQuery("self", self);
+
+/** Whether the session may change keys; until that is known, it may. */
+export function useMayManage(): boolean {
+  const { data } = useSelf();
+  return !data || holds(data.permissions, "api_keys:write");
+}

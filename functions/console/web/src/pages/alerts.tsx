@@ -7,6 +7,7 @@ import { environmentName, plural } from "../format";
 import { oneLess } from "../openalerts";
 import { useAction, useQuery } from "../query";
 import { href, usePlace } from "../router";
+import { useMayManage } from "../store";
 import { environments, type Alert } from "../types";
 import { announce, Button, Empty, EnvironmentTag, ErrorSummary, Failure, Loading, Page, SelectField, Time } from "../ui";
 import { alertKinds, figureText, kindText } from "../words";
@@ -66,7 +67,7 @@ function None({ more, filters }: { more: boolean; filters: Filters }) {
 const instants = /(\d{4}-\d\d-\d\dT[\d:.]+Z)/;
 
 function Item({ alert, onChange }: { alert: Alert; onChange: (a: Alert) => void }) {
-  const id = useId();
+  const id = useId(), may = useMayManage();
   const done = useRef<HTMLParagraphElement>(null);
   const pressed = useRef(false);
   const acknowledge = useAction(async () => {
@@ -112,7 +113,7 @@ function Item({ alert, onChange }: { alert: Alert; onChange: (a: Alert) => void 
         <p class="done" ref={done} tabIndex={-1}>
           Acknowledged <Time at={alert.acknowledgedAt} relative /> by {alert.acknowledgedByName ?? alert.acknowledgedBy ?? "somebody"}
         </p>
-      ) : <Button icon="check" busy={acknowledge.busy} aria-describedby={id} onClick={acknowledge.run}>Acknowledge</Button>}
+      ) : may && <Button icon="check" busy={acknowledge.busy} aria-describedby={id} onClick={acknowledge.run}>Acknowledge</Button>}
     </li>
   );
 }

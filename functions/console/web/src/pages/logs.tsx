@@ -43,7 +43,7 @@ export function Logs() {
         <Button icon="download" busy={sheet.busy} onClick={sheet.run}>Download CSV</Button>
       </>}>
       <FilterBar filters={filters} wrong={wrong} />
-      {sheet.error && <Failure error={sheet.error} what="download the sheet" onRetry={sheet.run} />}
+      {sheet.error && <Failure error={sheet.error} what="download the sheet" started onRetry={sheet.run} />}
       {log.error && !beside && <Failure error={log.error} what="load the requests" onRetry={log.reload} />}
       {shown && !beside ? (
         <section class="card" aria-label="Request log">

@@ -41,7 +41,7 @@ export function Usage() {
         <SelectField<Span> label="Time" value={span} onValue={(v) => go(href("usage", { span: v === "36h" ? "" : v }), "replace")}
           options={(Object.keys(spans) as Span[]).map((s) => [s, "Last " + spans[s].text])} />
       </div>
-      {sheet.error && <Failure error={sheet.error} what="download the sheet" onRetry={sheet.run} />}
+      {sheet.error && <Failure error={sheet.error} what="download the sheet" started onRetry={sheet.run} />}
       {usage.error && <Failure error={usage.error} what="load the usage" onRetry={usage.reload} />}
       {shown ? <Figures key={span} usage={shown.data} granularity={shown.meta.granularity} text={text} busy={usage.loading} /> : usage.loading && <Loading what="usage" />}
     </Page>

@@ -17,13 +17,13 @@ export function Empty({ title, children }: { title: string; children?: Component
   );
 }
 
-/** what was not possible: "load the keys". It is tried again by itself where that may help. */
-export function Failure({ error, what, onRetry }: { error: ApiError; what: string; onRetry: () => void }) {
+/** what was not possible: "load the keys". Reading is tried again by itself where that may help; what a person started is not. */
+export function Failure({ error, what, started, onRetry }: { error: ApiError; what: string; started?: boolean; onRetry: () => void }) {
   return (
     <div class="note bad" role="alert">
       <Icon name="warning" />
       <div>
-        <strong>Could not {what}.</strong> {error.message}{error.passing && " Trying again by itself."}
+        <strong>Could not {what}.</strong> {error.message}{error.passing && !started && " Trying again by itself."}
         {error.requestId && <span class="hint"> Request {error.requestId}</span>}
       </div>
       <Button onClick={onRetry}>Try again</Button>

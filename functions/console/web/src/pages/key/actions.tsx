@@ -1,6 +1,7 @@
 // The buttons above a key's details, and the dialog that each of them opens.
 import { useEffect, useState } from "preact/hooks";
 import { stay } from "../../session";
+import { useMayManage } from "../../store";
 import type { IssuedKey } from "../../types";
 import { Button } from "../../ui";
 import { SavedOnce } from "../secret";
@@ -14,6 +15,7 @@ type What = "edit" | "regenerate" | "revoke" | "activate" | "primary" | "delete"
 export function Actions({ k, set, reload }: KeyProps) {
   const [open, setOpen] = useState<What>();
   const [issued, setIssued] = useState<IssuedKey>();
+  const may = useMayManage();
   const [own] = useState(() => isOwn(k));
   // A new secret ends the session that was made with this key. Something that is read at that
   // moment may tell of it before the answer with the secret is here, which must find the page.
@@ -22,6 +24,7 @@ export function Actions({ k, set, reload }: KeyProps) {
   const props = { k, set, reload, onClose: () => setOpen(undefined) };
   const button = (what: What, text: string, danger?: boolean) =>
     <Button variant={danger ? "danger" : undefined} aria-haspopup="dialog" onClick={() => setOpen(what)}>{text}</Button>;
+  if (!may) return <span class="muted">You may see this key, and not change it.</span>;
   return (
     <>
       {button("edit", "Edit")}

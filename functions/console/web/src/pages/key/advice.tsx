@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get } from "../../api";
 import { permissionLabel } from "../../permissions";
 import { useQuery } from "../../query";
-import { useCatalogue } from "../../store";
+import { useCatalogue, useMayManage } from "../../store";
 import type { Advice } from "../../types";
 import { Button, Failure, Loading, Note, Section, Time } from "../../ui";
 import { ChangeDialog, isOwn, type KeyProps, keyPath, patchKey, signOutOf, tell } from "./change";
@@ -26,6 +26,7 @@ const notYet = <><strong>Not conclusive yet:</strong> it has to be observed for 
 
 function Told({ advice: a, ...props }: KeyProps & { advice: Advice }) {
   const [narrowing, narrow] = useState(false);
+  const may = useMayManage();
   const catalogue = useCatalogue().data ?? [];
   const due = a.recommendations ?? [];
   const held = a.permissions ?? [];
@@ -44,7 +45,7 @@ function Told({ advice: a, ...props }: KeyProps & { advice: Advice }) {
           Some of what it holds was not used{a.observedSince && <> since <Time at={a.observedSince} /></>}.{" "}
           {!a.conclusive && notYet}
           {a.keyUpdatedAt && a.observedSince && a.keyUpdatedAt > a.observedSince && <>The key was last changed <Time at={a.keyUpdatedAt} relative />: what it was given then may not have been used yet. </>}
-          <Button onClick={() => narrow(true)} aria-haspopup="dialog">Take away what is not used</Button>
+          {may && <Button onClick={() => narrow(true)} aria-haspopup="dialog">Take away what is not used</Button>}
         </Note>
       )}
       {!a.patch && !a.conclusive && !due.includes("revoke") && (

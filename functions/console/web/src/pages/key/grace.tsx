@@ -4,6 +4,7 @@ import { get } from "../../api";
 import { now } from "../../clock";
 import { dateTime, plural, timeOfDay } from "../../format";
 import { useQuery } from "../../query";
+import { useMayManage } from "../../store";
 import type { Instant, Key, KeyUsage } from "../../types";
 import { Button, Failure, Section, Time } from "../../ui";
 import { ChangeDialog, type KeyProps, OwnNote, isOwn, keyPath, patchKey, Promptly, signOutOf, tell } from "./change";
@@ -12,6 +13,7 @@ const refreshMs = 30_000;
 
 export function Grace({ k, set, reload }: KeyProps) {
   const [retiring, retire] = useState(false);
+  const may = useMayManage();
   const until = k.previousSecretUntil;
   const usage = useQuery("grace " + k.keyId, async (signal) => {
     const from = new Date(Math.max(now() - 86_400_000, Date.parse(k.rotatedAt ?? k.createdAt))).toISOString();
@@ -23,7 +25,7 @@ export function Grace({ k, set, reload }: KeyProps) {
   }, [usage.reload]);
   if (!until) return null;
   return (
-    <Section title="Old secret" actions={<Button onClick={() => retire(true)} aria-haspopup="dialog">Retire the old secret now</Button>}>
+    <Section title="Old secret" actions={may && <Button onClick={() => retire(true)} aria-haspopup="dialog">Retire the old secret now</Button>}>
       <p>The secret before the last regenerate still works until <Time at={until} /> (<Countdown until={until} onEnd={reload} /> left).</p>
       {usage.data && <StillUsed k={k} usage={usage.data} />}
       {usage.error && !usage.data && <Failure error={usage.error} what="count who still uses it" onRetry={usage.reload} />}

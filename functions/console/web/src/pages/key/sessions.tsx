@@ -4,6 +4,7 @@ import { call, get } from "../../api";
 import { dateTime } from "../../format";
 import { useAction, useQuery } from "../../query";
 import { end } from "../../session";
+import { useMayManage } from "../../store";
 import type { ChangeMeta, Key, Session } from "../../types";
 import { Button, Confirm, Failure, Loading, Section, Tag, Time } from "../../ui";
 import { Promptly, tell } from "./change";
@@ -11,6 +12,7 @@ import { Promptly, tell } from "./change";
 export function SessionsSection({ k }: { k: Key }) {
   const list = useQuery(`sessions ${k.keyId} ${k.version}`, async (signal) =>
     (await get<Session[] | null>("/v1/sessions", {}, signal)).data?.filter((s) => s.sessionOf === k.keyId) ?? []);
+  const may = useMayManage();
   const [ending, setEnding] = useState<Session>();
   return (
     <Section title="Sessions" actions={<Button busy={list.loading && !!list.data} onClick={list.reload}>Refresh</Button>}>
@@ -28,7 +30,7 @@ export function SessionsSection({ k }: { k: Key }) {
                   <th scope="row" data-label="Signed in"><span title={"Session " + s.keyId}><Time at={s.createdAt} /> {s.current && <Tag tone="accent">This one</Tag>}</span></th>
                   <td data-label="Last used"><Time at={s.lastUsed} relative /></td>
                   <td data-label="Ends by itself"><Time at={s.expirationTs} relative /></td>
-                  <td class="number"><Button aria-haspopup="dialog" aria-label={`End session of ${dateTime(s.createdAt)}`} onClick={() => setEnding(s)}>End</Button></td>
+                  <td class="number">{(may || s.current) && <Button aria-haspopup="dialog" aria-label={`End session of ${dateTime(s.createdAt)}`} onClick={() => setEnding(s)}>End</Button>}</td>
                 </tr>
               ))}
             </tbody>

@@ -11,6 +11,6 @@ export function useSheet(path: string, query: NonNullable<Request["query"]>, nam
   const run = () => void save.run();
   return {
     button: <Button icon="download" busy={save.busy} onClick={run}>Download CSV</Button>,
-    failure: save.error && <Failure error={save.error} what="download the sheet" onRetry={run} />,
+    failure: save.error && <Failure error={save.error} what="download the sheet" started onRetry={run} />,
   };
 }
