@@ -10,7 +10,7 @@ import { useAction } from "../query";
 import { go, href, useLeaveGuard } from "../router";
 import { session } from "../session";
 import { useAccount, useCatalogue, useRoutes, useSelf } from "../store";
-import type { Account, Environment, Instant, IssuedKey, Permission, Self } from "../types";
+import { type Account, type Environment, environments, type Instant, type IssuedKey, type Permission, type Self } from "../types";
 import { Button, CheckboxField, Empty, ErrorSummary, Failure, LinkButton, Loading, Note, Page, SelectField, TextAreaField, TextField } from "../ui";
 import { explain as withReasons } from "./key/change";
 import { type Draft, type Faults, faultsOf, listed, type Patch } from "./key/draft";
@@ -185,7 +185,7 @@ function CreateForm({ catalogue, self, account }: { catalogue: Permission[]; sel
     requestAnimationFrame(() => form.current?.querySelector<HTMLElement>("[aria-invalid=true], fieldset.bad input:not(:disabled)")?.focus());
   }, [error]);
 
-  const seen = account?.environments ?? [f.environment];
+  const seen = account?.environments ?? environments;
   const managing = f.permissions.filter((p) => resourceOf(p) === "api_keys");
   const ends = endOfDay(f.expirationTs), starts = instantOf(f.notBefore);
   const rateOf = (p: Account["plans"][number]) => (f.environment === "development" ? p.developmentRateLimit : p.rateLimit);

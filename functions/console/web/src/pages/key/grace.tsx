@@ -28,6 +28,7 @@ export function Grace({ k, set, reload }: KeyProps) {
     <Section title="Old secret" actions={may && <Button onClick={() => retire(true)} aria-haspopup="dialog">Retire the old secret now</Button>}>
       <p>The secret before the last regenerate still works until <Time at={until} /> (<Countdown until={until} onEnd={reload} /> left).</p>
       {usage.data && <StillUsed k={k} usage={usage.data} />}
+      {!usage.data && !usage.error && <p class="muted">Counting who still uses it…</p>}
       {usage.error && !usage.data && <Failure error={usage.error} what="count who still uses it" onRetry={usage.reload} />}
       {retiring && (
         <ChangeDialog k={k} set={set} reload={reload} title={`Retire the old secret of ${k.name}`} action="Retire it" danger onClose={() => retire(false)}
