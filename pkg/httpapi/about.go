@@ -11,7 +11,7 @@ type ownAccountView struct {
 	AccountID    string             `json:"accountId" pattern:"^[A-Za-z0-9_-]{1,64}$" example:"acme"`
 	Name         string             `json:"name"`
 	Plan         string             `json:"plan" example:"pro"`
-	KeyCount     count              `json:"keyCount" doc:"Keys that are not deleted, of every environment."`
+	KeyCount     count              `json:"keyCount" doc:"Keys that are not deleted, of every environment. Those that were may be among them until keyLimit is met."`
 	KeyLimit     count              `json:"keyLimit" doc:"How many the plan allows."`
 	Environments []keys.Environment `json:"environments" enum:"production,staging,development" doc:"Those whose keys the caller sees."`
 	Plans        []planView         `json:"plans" doc:"Plans that keys of this account can be on, the lowest first."`

@@ -17,7 +17,7 @@ func TestTheAccountIsShownAsFarAsTheCallerSees(t *testing.T) {
 	w.root.do("DELETE", "/v1/api-keys/"+gone["keyId"].(string), "").want(200)
 	got := staging.do("GET", "/v1/account", "").want(200).data()
 	want := map[string]any{
-		"accountId": got["accountId"], "name": "Acme", "plan": "enterprise", "keyCount": 2.0, "keyLimit": 10000.0,
+		"accountId": got["accountId"], "name": "Acme", "plan": "enterprise", "keyCount": 3.0, "keyLimit": 10000.0,
 		"environments": []any{"staging"}, "cacheSeconds": 300.0, "defaultPlan": "free",
 		"plans": []any{
 			map[string]any{"name": "free", "rateLimit": 20.0, "developmentRateLimit": 100.0, "keys": 100.0}, map[string]any{"name": "pro", "rateLimit": 100.0, "developmentRateLimit": 500.0, "keys": 1000.0},

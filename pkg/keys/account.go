@@ -15,7 +15,7 @@ import (
 // AccountView is the caller's account with what its plan gives.
 type AccountView struct {
 	Account
-	Keys         int           // that are not deleted, of every environment; sessions are none
+	Keys         int           // that are not deleted, of every environment; sessions are none. Below KeyLimit perhaps more than there are: see Account.KeyCount
 	KeyLimit     int           // how many it may have
 	Environments []Environment // those that the caller sees
 	Plans        []PlanView    // that its keys can have, from the lowest up to the account's own
@@ -42,9 +42,12 @@ func (s *Service) AccountOf(ctx context.Context, c Caller) (AccountView, error) 
 	if err != nil {
 		return AccountView{}, err
 	}
-	n, err := s.countKeys(ctx, c.AccountID)
-	if err != nil {
-		return AccountView{}, err
+	// Counting is reading the account's whole list, so it is done where it matters.
+	n := account.KeyCount
+	if n >= int64(plan.Keys) {
+		if n, err = s.countKeys(ctx, c.AccountID); err != nil {
+			return AccountView{}, err
+		}
 	}
 	v := AccountView{Account: account, Keys: int(n), KeyLimit: plan.Keys, Environments: c.Environments(), DefaultPlan: s.defaultPlan(&account)}
 	for name, p := range s.cfg.Settings.Plans {

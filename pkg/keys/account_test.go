@@ -22,7 +22,7 @@ func TestAccountOfSaysWhatThePlanGivesAndHowMuchIsUsed(t *testing.T) {
 	w.session(w.root)
 	plans := w.Settings.Plans
 	want := keys.AccountView{
-		Account: w.account(), Keys: 2, KeyLimit: plans["pro"].Keys, Environments: keys.Environments(),
+		Account: w.account(), Keys: 3, KeyLimit: plans["pro"].Keys, Environments: keys.Environments(),
 		DefaultPlan: w.Settings.DefaultPlan,
 	}
 	for _, name := range []string{"free", "pro"} {

@@ -304,6 +304,9 @@ func TestThePlanCapsHowManyKeysThereAre(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if v, err := w.Service.AccountOf(ctx, w.root); err != nil || v.Keys != 2 || v.KeyLimit != 4 {
+		t.Errorf("AccountOf = %d of %d keys, %v; want 2 of 4: it is counted where the number has met the limit", v.Keys, v.KeyLimit, err)
+	}
 	w.create(w.root, keys.CreateInput{})
 	if a := w.account(); a.KeyCount != 3 || a.NextNumber != 6 {
 		t.Errorf("KeyCount %d, NextNumber %d, want 3 and 6", a.KeyCount, a.NextNumber)
