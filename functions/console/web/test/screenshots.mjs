@@ -17,7 +17,10 @@ try {
   for (const scheme of ["light", "dark"]) {
     for (const [width, height] of [[1280, 800], [360, 740]]) {
       const v = await Visitor.open(world, { scheme, width, height });
-      const take = (name) => v.page.screenshot({ path: join(out, `${name}-${width}-${scheme}.png`), fullPage: true, animations: "disabled" });
+      const take = async (name) => {
+        const fullPage = await v.page.locator("dialog[open]").count() === 0; // a dialog is of the window, not of the page
+        await v.page.screenshot({ path: join(out, `${name}-${width}-${scheme}.png`), fullPage, animations: "disabled" });
+      };
       await v.go();
       await v.page.getByLabel("Management API key").waitFor();
       await take("sign-in");
