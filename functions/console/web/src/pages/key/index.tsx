@@ -69,7 +69,7 @@ function Details({ k, set, reload, failure }: DetailsProps) {
           <strong>This key was deleted{k.deletedAt && <> on <Time at={k.deletedAt} /></>}.</strong> It can never be used again. Its history stays until its retention ends.
         </Note>
       )}
-      {k.canary && !deleted && <Note tone="warning"><strong>A canary:</strong> a decoy that never works. Whoever presents it raises the alert “canary used”.</Note>}
+      {k.canary && !deleted && <Note tone="warning"><strong>A canary:</strong> a decoy that never works. Whoever presents it raises the alert “Canary key was used”.</Note>}
       {!deleted && <Expiring k={k} />}
       {k.previousSecretUntil && !deleted && <Grace k={k} set={set} reload={reload} />}
       <Facts k={k} />
