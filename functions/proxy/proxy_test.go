@@ -26,20 +26,21 @@ import (
 
 // fixture is a proxy in front of a handler, with one live key.
 type fixture struct {
-	t       *testing.T
-	key     keys.Key
-	secret  apikey.Key
-	handler http.HandlerFunc
-	log     bytes.Buffer
-	calls   int
-	table   *route.Table
-	meters  *guardtest.Meters
-	now     time.Time
-	fault   func(call string) error // asked before every call of a store; nil: none
+	function string
+	t        *testing.T
+	key      keys.Key
+	secret   apikey.Key
+	handler  http.HandlerFunc
+	log      bytes.Buffer
+	calls    int
+	table    *route.Table
+	meters   *guardtest.Meters
+	now      time.Time
+	fault    func(call string) error // asked before every call of a store; nil: none
 }
 
 func newFixture(t *testing.T) *fixture {
-	f := &fixture{t: t, table: route.Default(), meters: guardtest.NewMeters(), now: time.Unix(1_800_000_000, 0)}
+	f := &fixture{t: t, function: "sample", table: route.Default(), meters: guardtest.NewMeters(), now: time.Unix(1_800_000_000, 0)}
 	id := apikey.NewID()
 	var err error
 	if f.secret, err = apikey.Generate("kr_live", id); err != nil {
@@ -88,7 +89,7 @@ func (f *fixture) clock() time.Time { return f.now }
 
 func (f *fixture) proxy(origins ...string) *Proxy {
 	return New(Config{
-		Function: "sample", Table: f.table, Origins: origins, Log: slog.New(slog.NewJSONHandler(&f.log, nil)), Clock: f.clock,
+		Function: f.function, Table: f.table, Origins: origins, Log: slog.New(slog.NewJSONHandler(&f.log, nil)), Clock: f.clock,
 		Guard: guard.New(guard.Config{Meters: f, Keys: f, Clock: f.clock}),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			f.calls++
@@ -256,6 +257,7 @@ func TestHandlerSeesWhoseSessionItsCallerIs(t *testing.T) {
 	var got keys.Caller
 	f.handler = func(_ http.ResponseWriter, r *http.Request) { got, _ = guard.Caller(r.Context()) }
 	ev := f.event()
+	f.function, ev.Resource, ev.Path, ev.PathParameters = "keys", "/v1/permissions", "/v1/permissions", nil
 	ev.MultiValueHeaders["Parent"] = []string{"chosen by the client"}
 	if res := f.invoke(f.proxy(), ev); res.StatusCode != 200 || got.Parent != "Par3nt00" || got.ParentVerdict != 7 || got.KeyID != f.key.ID || got.Holder() != "Par3nt00" {
 		t.Errorf("%d; the caller is %s, a session of %q at %d", res.StatusCode, got.KeyID, got.Parent, got.ParentVerdict)

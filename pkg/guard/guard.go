@@ -151,6 +151,7 @@ type ScopeError struct {
 	Permission string // that the key lacks; empty: it is one of those below
 	Customer   bool   // the key is confined to other customers
 	Network    bool   // the key is confined to other networks than the request came from
+	Session    bool   // the key is a session, and the route no management route
 }
 
 func (*ScopeError) Error() string { return "insufficient scope" }

@@ -16,6 +16,9 @@ func judge(who *keys.Identity, c *Call, now time.Time) error {
 	if c.Stage != keys.SharedStage && c.Stage != string(who.Environment) {
 		return &UnauthorizedError{Reason: keys.ReasonEnvironment}
 	}
+	if who.Parent != "" && !c.Route.Management {
+		return &ScopeError{Session: true}
+	}
 	if !keys.InNetworks(who.Networks, c.SourceIP) {
 		return &ScopeError{Network: true}
 	}

@@ -15,6 +15,8 @@ func Reason(err error) string {
 	switch {
 	case errors.As(err, &unauthorized):
 		return string(unauthorized.Reason)
+	case errors.As(err, &scope) && scope.Session:
+		return logline.ReasonManagement
 	case errors.As(err, &scope) && scope.Network:
 		return logline.ReasonNetwork
 	case errors.As(err, &scope) && scope.Customer:

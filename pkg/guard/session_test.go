@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/pkg/apikey"
+	"github.com/keyreeve/keyreeve/pkg/guard"
 	"github.com/keyreeve/keyreeve/pkg/keys"
+	"github.com/keyreeve/keyreeve/pkg/route"
 )
 
 // session makes a key and a session of it.
@@ -13,10 +15,27 @@ func (w *world) session() (parent, session apikey.ID) {
 	return parent, w.create(func(k *keys.Key) { k.Parent, k.ParentVerdict = parent, 1 })
 }
 
+// manage is a request to a management route that any key may call.
+func manage(who keys.Identity) guard.Call {
+	return guard.Call{Route: route.Route{Method: "GET", Path: "/v1/permissions", Management: true}, Stage: "production", Identity: who}
+}
+
+// The same whether the context says that it is a session, or the key does, read afresh.
+func TestASessionCallsManagementRoutesAlone(t *testing.T) {
+	w := newWorld(t)
+	_, session := w.session()
+	who := w.context(session, 1)
+	w.try(w.process(), customers(who), "403 session")
+	w.try(w.process(), manage(who), "pass")
+	stale := who
+	stale.Parent, stale.ParentVerdict, stale.Verdict = "", 0, 0
+	w.try(w.process(), customers(stale), "403 session")
+}
+
 func TestASessionCostsWhatAnyKeyDoesInASlotThatItsProcessHasSeen(t *testing.T) {
 	w := newWorld(t)
 	parent, session := w.session()
-	g, c := w.process(), customers(w.context(session, 1))
+	g, c := w.process(), manage(w.context(session, 1))
 	pass := w.try(g, c, "pass")
 	if pass.Identity.Parent != parent || pass.Identity.Holder() != parent {
 		t.Errorf("the identity is of a session of %q, want %s", pass.Identity.Parent, parent)
@@ -32,7 +51,7 @@ func TestASessionCostsWhatAnyKeyDoesInASlotThatItsProcessHasSeen(t *testing.T) {
 func TestAnEndedSessionPassesNoMoreWhateverItsContextSays(t *testing.T) {
 	w := newWorld(t)
 	_, session := w.session()
-	warm, c := w.process(), customers(w.context(session, 1))
+	warm, c := w.process(), manage(w.context(session, 1))
 	w.try(warm, c, "pass")
 	w.change(session, remove)
 	w.try(warm, c, "401 revoked")
@@ -71,7 +90,7 @@ func TestASessionThatIsReadIsJudgedByItsParent(t *testing.T) {
 				Verdict: 1, Generation: 1, Secret: keys.Secret{Generation: 1}, Parent: parent, ParentVerdict: 1,
 			}
 			w.keys[session.ID] = session // it has no meter, so the key decides
-			c := customers(w.context(session.ID, 1))
+			c := manage(w.context(session.ID, 1))
 			tt.change(w, parent)
 			g := w.process()
 			w.try(g, c, tt.want)

@@ -227,6 +227,8 @@ func outcome(err error) string {
 		return "401 " + string(unauthorized.Reason)
 	case errors.As(err, &scope) && scope.Customer:
 		return "403 customer"
+	case errors.As(err, &scope) && scope.Session:
+		return "403 session"
 	case errors.As(err, &scope) && scope.Network:
 		return "403 network"
 	case errors.As(err, &scope):

@@ -217,6 +217,8 @@ func insufficientScope(e *guard.ScopeError) Problem {
 	switch {
 	case e.Permission != "":
 		message = "This key lacks the permission " + e.Permission + "."
+	case e.Session:
+		message = "A session calls the management API alone: use an API key here."
 	case e.Network:
 		message = "This key is confined to other networks than this request came from."
 	}

@@ -68,7 +68,7 @@ func sessionOperations() []operation {
 	return []operation{
 		{method: "POST", path: "/v1/sessions", serve: (*api).createSession, id: "createSession", tag: "Sessions",
 			summary: "Exchange the calling key for a session",
-			description: "A session is a key for a person at a screen: it holds what the calling key holds now, for 12 hours at most, and stands in no list of keys. " +
+			description: "A session is a key for a person at a screen: it holds what the calling key holds now, for 12 hours at most, stands in no list of keys, and calls the management API alone. " +
 				"It ends with any change of what that key may do, also one that widens it, and when it is regenerated, revoked or deleted. " +
 				"What it does is done in that key's name, and counts against the same limits on a count of its own. A session cannot make another. A key has 20 at most: the next one ends the oldest.",
 			body: of[noFields](), status: http.StatusCreated, etag: true,

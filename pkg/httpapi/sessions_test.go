@@ -187,10 +187,13 @@ func TestASessionIsVerifiedForWhoSeesItsKey(t *testing.T) {
 		by   client
 		want any
 	}{"its key": {w.root, "ok"}, "itself": {s, "ok"}, "a manager of another environment": {staging, "unknown_key"}} {
-		got := c.by.ask(plain, "GET", "/v1/customers", "production")
+		got := c.by.ask(plain, "GET", "/v1/api-keys", "production")
 		if got["code"] != c.want || (got["keyId"] == keyID(s.key.ID())) != (c.want == "ok") {
 			t.Errorf("to %s: %v, want %v", what, got, c.want)
 		}
+	}
+	if got := w.root.ask(plain, "GET", "/v1/customers", ""); got["code"] != "session_scope" || got["valid"] != false {
+		t.Errorf("on a route of the protected API: %v, want session_scope", got)
 	}
 	s.do("DELETE", "/v1/sessions/self", "").want(200)
 	if got := w.root.ask(plain, "GET", "/v1/customers", ""); got["code"] != "unknown_key" || got["keyId"] != nil {

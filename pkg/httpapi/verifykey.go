@@ -29,11 +29,12 @@ const (
 	codeScope         = "insufficient_scope"
 	codeCustomerScope = "customer_scope"
 	codeNetworkScope  = "network_scope"
+	codeSessionScope  = "session_scope"
 )
 
 type verdictView struct {
 	Valid      bool      `json:"valid"`
-	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,network_scope,malformed,unknown_key,wrong_secret,inactive,expired,not_yet_valid,wrong_environment,canary,session_ended"`
+	Code       string    `json:"code" enum:"ok,no_route,insufficient_scope,customer_scope,network_scope,session_scope,malformed,unknown_key,wrong_secret,inactive,expired,not_yet_valid,wrong_environment,canary,session_ended"`
 	KeyID      *string   `json:"keyId" nullable:"true" doc:"null: unknown, or not the caller's to see."`
 	Rule       *ruleView `json:"rule,omitempty" doc:"The route that decides; absent: there is none."`
 	Permission *string   `json:"permission" nullable:"true" doc:"What the route asks for; null: nothing, or there is no route."`
@@ -151,6 +152,10 @@ func credentialName(rt route.Route) string {
 // decide says what a live key may do on a route, by the same two questions as the guard.
 // (The guard's third, of the network, comes before them.)
 func (v *verdictView) decide(rt route.Route, params map[string]string, id *keys.Identity) {
+	if id.Parent != "" && !rt.Management && !rt.Public {
+		v.Code = codeSessionScope
+		return
+	}
 	if rt.Permission != "" {
 		i := slices.IndexFunc(id.Permissions, func(p string) bool { return keys.Holds([]string{p}, rt.Permission) })
 		if i < 0 {

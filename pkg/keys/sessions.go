@@ -29,9 +29,10 @@ import (
 //   - What a session changes is conditional on its parent's verdict besides its own
 //     ([Change].Parent), so it commits nothing once the parent's change is committed.
 //
-// Its limits are what its parent's were, on a meter of its own: a program that spreads its
-// requests over a key and its sessions gets through more than the key's limits alone allow.
-// Whoever sets a limit for somebody does not give them PermissionRead with it.
+// It calls management routes alone (packages policy and guard see to that, by
+// [Identity.Parent]): a stolen one reads nothing of the API that is protected. Its limits
+// are what its parent's were, on a meter of its own, so the same holds for what the parent's
+// limits protect: sessions do not multiply it.
 //
 // What a session does, its parent does: it is the Actor and the creator ([Identity.Holder]),
 // and the audit event names the session beside it. A session makes no sessions, or it would

@@ -46,6 +46,7 @@ const (
 	ReasonPermission  = "missing_permission"
 	ReasonCustomer    = "other_customer"
 	ReasonNetwork     = "other_network"
+	ReasonManagement  = "management_only" // a session on another route than the management API's
 	ReasonLimit       = "rate_limited"
 	ReasonContext     = "missing_context"
 	ReasonUnavailable = "unavailable"    // a store did not answer, or the front itself failed

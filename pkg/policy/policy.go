@@ -27,6 +27,8 @@
 //     authorizers' policies may have it: github.com/aws/aws-lambda-go issue 458.)
 //   - On a guarded route a wildcard's surplus is denied again, unless the Deny would also
 //     hit what is allowed. The segment of a confined key's customer is filled in.
+//   - Of a session, management routes alone are allowed; and of unguarded routes, what a
+//     management route's wildcard matches, if the session's key may use that one.
 //   - "*" and "?" come from the route table alone.
 //   - No resource exceeds [MaxResource], no document [MaxDocument]. What is too long gets
 //     shorter at the guarded routes' expense: no networks there, then wildcards, with a Deny
@@ -213,7 +215,7 @@ func (p *Policies) AppendDocument(dst []byte, id keys.Identity, base string) (do
 	if len(p.rows) > len(space) {
 		allowed = make([]bool, len(p.rows))
 	}
-	p.allow(allowed, id.Permissions)
+	p.allow(allowed, &id)
 
 	size := p.size + 2*len(p.rows)*(len(base)+len(`,""`)) + 256
 	var w writer
@@ -230,19 +232,20 @@ func (p *Policies) AppendDocument(dst []byte, id keys.Identity, base string) (do
 	return w.buf, dropped, nil
 }
 
-// allow marks the rows that permissions open.
-func (p *Policies) allow(allowed []bool, permissions []string) {
+// allow marks the rows that an identity's permissions open. A session's open management
+// routes alone.
+func (p *Policies) allow(allowed []bool, id *keys.Identity) {
 	var space [64]bool
 	held := space[:]
 	if len(p.permissions) > len(space) {
 		held = make([]bool, len(p.permissions))
 	}
 	for i, name := range p.permissions {
-		held[i] = keys.Holds(permissions, name)
+		held[i] = keys.Holds(id.Permissions, name)
 	}
 	for i := range p.rows {
 		n := p.rows[i].permission
-		allowed[i] = n < 0 || held[n]
+		allowed[i] = (n < 0 || held[n]) && (id.Parent == "" || p.rows[i].route.Management)
 	}
 }
 

@@ -113,6 +113,10 @@ func TestShippedTableReadAsPolicy(t *testing.T) {
 	nobody.allow(everybody...)
 	nobody.deny("GET /v1/api-keys/8fQ2mZ0a", "GET /v1/customers")
 
+	session := with(keys.Identity{Parent: "8fQ2mZ0a", ParentVerdict: 1}, "*", "api_keys:*")
+	session.allow(append(slices.Concat(everybody, reads, changes), "GET /v1/api-keys", "POST /v1/api-keys/8fQ2mZ0a/regenerate", "PATCH /v1/account/api-keys/2")...)
+	session.deny("GET /v1/customers", "GET /v1/customers/cus_1", "POST /v1/telemetry", "GET /v1/licenses", "GET /v1/workspaces/")
+
 	scoped := with(keys.Identity{Customers: []string{"cus_1", "cus-2"}}, "customers:*", "invoices:read")
 	scoped.allow("GET /v1/customers/cus_1", "GET /v1/customers/cus_1/", "PUT /v1/customers/cus-2", "GET /v1/customers/cus_1/invoices/", "GET /v1/customers")
 	scoped.deny("GET /v1/customers/cus_2", "GET /v1/customers/cus_11", "GET /v1/customers/cus_2/invoices", "GET /v1/customers/x/cus_1",

@@ -82,6 +82,7 @@ func (l *loader) add(f file, own bool) {
 		l.addPermission(fmt.Sprintf("%spermissions[%d]", prefix, i), p, own)
 	}
 	for i, r := range f.Routes {
+		r.Management = own
 		l.addRow(row{Route: r, label: fmt.Sprintf("%sroutes[%d]", prefix, i), own: own})
 	}
 }

@@ -44,6 +44,7 @@ type Route struct {
 	Customer   string     `json:"customer,omitempty"`   // the path parameter that names a customer
 	Unguarded  bool       `json:"unguarded,omitempty"`  // no guard in front of it: limits and revocation wait for the cache
 	Public     bool       `json:"public,omitempty"`     // no key at all
+	Management bool       `json:"-"`                    // of Keyreeve's own API: the only routes that a session may call
 }
 
 // Forward is the function of every row that has an upstream. Files do not name it.

@@ -184,6 +184,9 @@ func (s *Simulator) Simulate(ctx context.Context, c keys.Caller, ref keys.Ref, r
 	if err != nil {
 		return Verdict{}, err
 	}
+	if k.Parent != "" { // nobody plans the requests of a session
+		return Verdict{}, keys.ErrNotFound
+	}
 	if r.At.IsZero() {
 		r.At = now
 	}

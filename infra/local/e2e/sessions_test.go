@@ -56,10 +56,11 @@ func TestASessionDoesWhatItsKeyMayAndNoMore(t *testing.T) {
 			method, path, body, code string
 			status                   int
 		}{
-			{"GET", "/staging/v1/customers", "", "", 200},
-			{"GET", "/staging/v1/customers/cus_2", "", "insufficient_scope", 403},
+			{"GET", "/staging/v1/permissions", "", "", 200},
+			{"GET", "/staging/v1/customers", "", "insufficient_scope", 403}, // its key may, but that is no management
+			{"GET", "/staging/v1/workspaces", "", "unauthorized", 401},      // wants another header
 			{"GET", "/staging/v1/licenses", "", "insufficient_scope", 403},
-			{"GET", "/v1/customers", "", "unauthorized", 401}, // production
+			{"GET", "/v1/permissions", "", "unauthorized", 401}, // production
 			{"GET", "/staging/v1/api-keys", "", "", 200},
 			{"GET", "/staging/v1/api-keys/self", "", "", 200},
 			{"POST", "/staging/v1/api-keys", `{"name":"Child","permissions":["licenses:manage"]}`, "permission_escalation", 403},
@@ -89,7 +90,7 @@ func TestASessionDoesWhatItsKeyMayAndNoMore(t *testing.T) {
 		t.Fatalf("signing out = %s, want 200", a)
 	}
 	for range 2 {
-		a = w.call(t, "GET", "/staging/v1/customers", header(s.key), "")
+		a = w.call(t, "GET", "/staging/v1/permissions", header(s.key), "")
 		if !w.policyWasCached(t, a) {
 			t.Error("the request after signing out was not decided by a cached policy, so it shows nothing")
 		}
@@ -156,7 +157,7 @@ func TestASessionEndsWithAnyChangeOfItsKeyOnItsNextRequest(t *testing.T) {
 			s := w.session(t, k.key)
 			other := w.session(t, k.key)
 			for _, session := range []issued{s, s, other, other} { // until the policies are in the cache
-				w.change(t, session.key, "GET", "/v1/customers", "")
+				w.change(t, session.key, "GET", "/v1/permissions", "")
 			}
 			by := w.root
 			if how.byItself {
@@ -168,7 +169,7 @@ func TestASessionEndsWithAnyChangeOfItsKeyOnItsNextRequest(t *testing.T) {
 				w.change(t, by, how.method, "/v1/api-keys/"+k.id+how.path, how.body)
 			}
 			for _, session := range []issued{s, other} {
-				a := w.call(t, "GET", "/v1/customers", xAPIKey(session.key), "")
+				a := w.call(t, "GET", "/v1/permissions", xAPIKey(session.key), "")
 				if !w.policyWasCached(t, a) {
 					t.Errorf("%s: the next request was not decided by a cached policy, so it shows nothing", how.name)
 				}
@@ -187,7 +188,7 @@ func TestASessionEndsWithAnyChangeOfItsKeyOnItsNextRequest(t *testing.T) {
 	k := w.create(t, w.root, manager)
 	s := w.session(t, k.key)
 	w.change(t, w.root, "PATCH", "/v1/api-keys/"+k.id, `{"name":"Another name","owner":"ops"}`)
-	w.change(t, s.key, "GET", "/v1/customers", "")
+	w.change(t, s.key, "GET", "/v1/permissions", "")
 	t.Logf("%d trials, %d late accepts", 13*each, late)
 }
 
@@ -274,15 +275,15 @@ func TestASessionsRequestsAreInTheLogAndInNoKeysCounts(t *testing.T) {
 	k := w.create(t, root, manager)
 	s := w.session(t, k.key)
 	for range 3 {
-		w.change(t, s.key, "GET", "/v1/customers", "")
+		w.change(t, s.key, "GET", "/v1/permissions", "")
 	}
-	w.change(t, k.key, "GET", "/v1/customers", "")
+	w.change(t, k.key, "GET", "/v1/permissions", "")
 	w.change(t, s.key, "DELETE", "/v1/sessions/self", "")
 	w.change(t, root, "PATCH", "/v1/api-keys/"+k.id, `{"name":"Renamed"}`)
 	w.drain(t)
 	// As if its item had been dropped, which happens from its expiry on.
 	w.db.drop(t, w.Config.KeysTable, "K#"+strings.TrimPrefix(s.id, "key_"), "K")
-	rows := w.call(t, "GET", "/v1/logs?route=/v1/customers", xAPIKey(root), "").list(t)
+	rows := w.call(t, "GET", "/v1/logs?route=/v1/permissions", xAPIKey(root), "").list(t)
 	names := column(rows, "keyName")
 	slices.Sort(names)
 	if want := []string{"Renamed", "Renamed (session)", "Renamed (session)", "Renamed (session)"}; !slices.Equal(names, want) {

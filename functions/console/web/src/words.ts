@@ -16,6 +16,7 @@ const refusals: Record<string, string> = {
   missing_permission: "Permission is missing",
   other_customer: "Customer is not the key's",
   other_network: "Address is not allowed",
+  management_only: "A session calls the management API alone",
   rate_limited: "Over its limit",
   missing_context: "Authorizer did not say whose key it is",
   unavailable: "Keyreeve was unavailable",
