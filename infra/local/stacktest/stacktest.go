@@ -124,19 +124,6 @@ func (s *Stack) AccessLog() []gateway.Entry {
 	return append([]gateway.Entry(nil), s.entries...)
 }
 
-// Access finds the line of a request by the x-amzn-RequestId of its answer. It is there
-// when the answer is.
-func (s *Stack) Access(requestID string) (e gateway.Entry, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := len(s.entries) - 1; i >= 0; i-- {
-		if s.entries[i].RequestID == requestID {
-			return s.entries[i], true
-		}
-	}
-	return gateway.Entry{}, false
-}
-
 // Buffer is a bytes.Buffer for several goroutines.
 type Buffer struct {
 	mu  sync.Mutex
