@@ -419,7 +419,8 @@ func TestASessionSaysWhoseItIsAndIsRefusedOnceItsParentChanged(t *testing.T) {
 	parent := keys.Key{ID: apikey.NewID(), AccountID: w.stored.AccountID, Active: true, Version: 1, Verdict: 6, Generation: 1}
 	w.store.keys[parent.ID] = parent
 	w.put(func(k *keys.Key) { k.Parent, k.ParentVerdict = parent.ID, 6 })
-	got := w.granted(t, "session", request(xAPIKey(w.key.Plaintext()))).Context[verify.FieldParent]
+	managing := with(request(xAPIKey(w.key.Plaintext())), "methodArn", strings.Replace(arn, "GET/v1/customers/cus_1", "GET/v1/permissions", 1))
+	got := w.granted(t, "session", managing).Context[verify.FieldParent]
 	if want := string(parent.ID) + "@6"; got != want {
 		t.Errorf("context: parent %v, want %s", got, want)
 	}

@@ -19,6 +19,11 @@ try {
       const v = await Visitor.open(world, { scheme, width, height });
       const take = async (name) => {
         const fullPage = await v.page.locator("dialog[open]").count() === 0; // a dialog is of the window, not of the page
+        if (fullPage) { // what loads when one comes near
+          await v.page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+          await v.calm();
+          await v.page.evaluate(() => scrollTo(0, 0));
+        }
         await v.page.screenshot({ path: join(out, `${name}-${width}-${scheme}.png`), fullPage, animations: "disabled" });
       };
       await v.go();
