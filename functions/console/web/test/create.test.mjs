@@ -138,11 +138,11 @@ world.test("with the keyboard alone: sign in, create, copy, done, revoke", async
   await v.tabTo(page.getByLabel("Management API key"));
   await page.keyboard.type(world.root);
   await page.keyboard.press("Enter");
-  await v.heading("API Keys").waitFor();
+  await v.arrived("API Keys");
   world.secrets.add(await v.sessionKey());
 
   await press(page.getByRole("link", { name: "Create API Key" }));
-  await v.heading("Create API Key").waitFor();
+  await v.arrived("Create API Key");
   await v.tabTo(field(v, "Name"));
   await page.keyboard.type(name);
   await press(v.button("Read only"));
@@ -156,7 +156,7 @@ world.test("with the keyboard alone: sign in, create, copy, done, revoke", async
   assert.equal(await gateway.curl("/v1/customers", apiKey), 200);
   await press(page.getByRole("checkbox", { name: "I have saved this key somewhere safe" }), "Space");
   await press(v.button("Done"));
-  await v.heading(name).waitFor();
+  await v.arrived(name);
 
   await press(v.button("Revoke"));
   await v.dialog("Revoke " + name).waitFor();

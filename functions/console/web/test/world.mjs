@@ -241,6 +241,11 @@ export class Visitor {
     return this.page.getByRole("heading", { level: 1, name, exact: true });
   }
 
+  /** A page is there, and has taken the focus to its heading. */
+  async arrived(name) {
+    await this.heading(name).and(this.page.locator(":focus")).waitFor();
+  }
+
   button(name) {
     return this.page.getByRole("button", { name, exact: true });
   }
