@@ -182,7 +182,7 @@ export class Visitor {
     await this.go(hash, page);
     await page.getByLabel("Management API key").fill(key);
     await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByRole("link", { name: "API Keys", exact: true }).waitFor();
+    await page.getByRole("navigation", { name: "Pages" }).waitFor();
     this.world.secrets.add(await this.sessionKey(page));
   }
 
