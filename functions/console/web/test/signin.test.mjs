@@ -81,6 +81,7 @@ world.test("whoever's session has ended is sent to sign in, is told why, and com
   v.expects(/status of 401/);
   await v.signIn({ hash: "#/keys?environment=production" });
   const self = await gateway.must("GET", "/v1/api-keys/self", { key: await v.sessionKey() });
+  await v.settled(); // what is still being read would be told first, and a reload forgets that
   await gateway.must("DELETE", "/v1/sessions/" + self.keyId);
   await v.page.reload();
   await v.page.getByText(/session has ended/).first().waitFor();

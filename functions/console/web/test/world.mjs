@@ -268,13 +268,12 @@ export class Visitor {
   async settled() {
     await this.page.waitForTimeout(50);
     await this.calm();
-    const later = this.page.locator(".reserve");
-    if (await later.count()) {
-      await later.last().evaluate((e) => e.scrollIntoView());
-      await later.waitFor({ state: "detached" });
-      await this.calm();
-      await this.page.evaluate(() => scrollTo(0, 0));
+    for (let more; (more = await this.page.locator(".reserve").count()) > 0;) {
+      await this.page.evaluate(() => [...document.querySelectorAll(".reserve")].at(-1)?.scrollIntoView());
+      await this.page.waitForFunction((n) => document.querySelectorAll(".reserve").length < n, more);
     }
+    await this.calm();
+    await this.page.evaluate(() => scrollTo(0, 0));
   }
 
   /** No rule of axe-core is broken by what is on the screen. */
