@@ -540,23 +540,13 @@ func (b *battle) judged(t *testing.T, limited *veteran) {
 // bounded looks for more than the limit in any 60 seconds (see limit_test.go).
 func (b *battle) bounded(t *testing.T, v *veteran) {
 	t.Helper()
-	var admitted []use
+	var admitted []admission
 	for _, u := range v.uses {
 		if u.status == http.StatusOK {
-			admitted = append(admitted, u)
+			admitted = append(admitted, admission{u.sent, u.answered})
 		}
 	}
-	slices.SortFunc(admitted, func(a, b use) int { return a.sent.Compare(b.sent) })
-	worst := 0
-	for i, first := range admitted {
-		n := 0
-		for _, u := range admitted[i:] {
-			if u.answered.Sub(first.sent) <= time.Minute {
-				n++
-			}
-		}
-		worst = max(worst, n)
-	}
+	worst := mostInAMinute(admitted)
 	// What died, or was counted in a process's last moment, is missing below the limit.
 	if worst > narrowLimit || worst < narrowLimit/2 {
 		t.Errorf("%d of %d admitted in one span of 60 s, want at most %d and at least half", worst, len(v.uses), narrowLimit)
@@ -616,16 +606,7 @@ func (b *battle) counted(t *testing.T, limited, busy *veteran, leased int, fough
 		}
 		logged[key][id] = e.Status
 	}
-	rows := map[string]map[string]int{}
-	for _, row := range b.w.requestLog(t) {
-		if rows[row.KeyID] == nil {
-			rows[row.KeyID] = map[string]int{}
-		}
-		if _, twice := rows[row.KeyID][row.RequestID]; twice {
-			t.Errorf("request %s is in the log twice", row.RequestID)
-		}
-		rows[row.KeyID][row.RequestID] = row.Status
-	}
+	rows := statusesByKey(t, b.w.requestLog(t))
 	admitted := 0
 	for _, v := range b.all {
 		// The access log knows the key of what the authorizer let through. Of what it

@@ -243,6 +243,22 @@ type logRow struct {
 	Status           int
 }
 
+// statusesByKey is the status by request id, by key, of rows in which no request may be twice.
+func statusesByKey(t testing.TB, rows []logRow) map[string]map[string]int {
+	t.Helper()
+	all := map[string]map[string]int{}
+	for _, row := range rows {
+		if all[row.KeyID] == nil {
+			all[row.KeyID] = map[string]int{}
+		}
+		if _, twice := all[row.KeyID][row.RequestID]; twice {
+			t.Errorf("request %s is in the log twice", row.RequestID)
+		}
+		all[row.KeyID][row.RequestID] = row.Status
+	}
+	return all
+}
+
 // requestLog reads the root key's account's log, all of it.
 func (w *world) requestLog(t testing.TB) (rows []logRow) {
 	t.Helper()
@@ -277,15 +293,9 @@ func (r *traffic) check(t *testing.T) {
 
 	log := r.w.log.String()
 	statuses := map[int]int{}
-	inLog := map[string]map[string]int{} // status by request id, by key
-	for _, row := range r.w.requestLog(t) {
-		if inLog[row.KeyID] == nil {
-			inLog[row.KeyID] = map[string]int{}
-		}
-		if _, twice := inLog[row.KeyID][row.RequestID]; twice {
-			t.Errorf("request %s is in the log twice", row.RequestID)
-		}
-		inLog[row.KeyID][row.RequestID] = row.Status
+	rows := r.w.requestLog(t)
+	inLog := statusesByKey(t, rows)
+	for _, row := range rows {
 		if _, ok := r.nobody.Load(row.RequestID); ok {
 			t.Errorf("a request that names no key is in the log with key %s", row.KeyID)
 		}
